@@ -1,0 +1,2 @@
+//! The `burnisher` program.
+fn main() {}

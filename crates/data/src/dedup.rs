@@ -1,0 +1,113 @@
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::record::{Origin, Record};
+
+/// Pairs that a [`DuplicateReport`] lists; the rest is only counted.
+const LISTED: usize = 20;
+
+/// A record that was removed and the one it repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuplicatePair {
+    /// The first occurrence, which stays.
+    pub kept: Origin,
+    /// The later one, which is gone.
+    pub removed: Origin,
+}
+
+/// What [`remove_exact_duplicates`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DuplicateReport {
+    /// Records before.
+    pub records: usize,
+    /// Records removed.
+    pub removed: usize,
+    /// The first 20 removed records with the records they repeat, in file order.
+    pub pairs: Vec<DuplicatePair>,
+}
+
+impl fmt::Display for DuplicateReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} records removed as exact duplicates", self.removed, self.records)?;
+        for pair in &self.pairs {
+            write!(f, "\n  {} repeats {}", pair.removed, pair.kept)?;
+        }
+        let more = self.removed - self.pairs.len().min(self.removed);
+        if more > 0 {
+            write!(f, "\n  and {more} more")?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes every record that repeats an earlier one; order is kept.
+///
+/// Two records are the same if they have the same shape and the same turns: equal roles, and texts that are
+/// equal once trimmed and with each run of white space read as one space. Case and punctuation count, and so
+/// does system text. Records are compared by the 128-bit XXH3 of that form.
+///
+/// ```
+/// use burnisher_data::{Body, Origin, Record, remove_exact_duplicates};
+///
+/// let record = |line, text: &str| Record::new(Body::Text(text.to_owned()), Origin::new("a.jsonl", line));
+/// let records = vec![record(1, "one two"), record(2, " one\n two "), record(3, "One two")];
+/// let (kept, report) = remove_exact_duplicates(records);
+/// assert_eq!(kept.iter().map(|record| record.origin.line).collect::<Vec<_>>(), [1, 3]);
+/// assert_eq!(report.removed, 1);
+/// ```
+pub fn remove_exact_duplicates(records: Vec<Record>) -> (Vec<Record>, DuplicateReport) {
+    let keys: Vec<u128> = records.par_iter().map(fingerprint).collect();
+    let mut report = DuplicateReport { records: records.len(), removed: 0, pairs: Vec::new() };
+    let mut first: HashMap<u128, usize> = HashMap::with_capacity(records.len());
+    let mut kept: Vec<Record> = Vec::with_capacity(records.len());
+    for (record, key) in records.into_iter().zip(keys) {
+        match first.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(kept.len());
+                kept.push(record);
+            }
+            Entry::Occupied(entry) => {
+                report.removed += 1;
+                if report.pairs.len() < LISTED {
+                    let original = kept[*entry.get()].origin.clone();
+                    report.pairs.push(DuplicatePair { kept: original, removed: record.origin });
+                }
+            }
+        }
+    }
+    (kept, report)
+}
+
+/// The hash of shape, roles and texts; each part is preceded by its length, so that parts cannot run into
+/// each other.
+fn fingerprint(record: &Record) -> u128 {
+    let mut form = String::new();
+    push_part(&mut form, record.shape().as_str());
+    for (role, text) in record.turns() {
+        push_part(&mut form, role);
+        push_part(&mut form, &collapse(text));
+    }
+    xxh3_128(form.as_bytes())
+}
+
+fn push_part(form: &mut String, part: &str) {
+    form.push_str(&part.len().to_string());
+    form.push(':');
+    form.push_str(part);
+}
+
+fn collapse(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    out
+}

@@ -1,0 +1,271 @@
+use std::fmt::Display;
+use std::io;
+use std::path::PathBuf;
+
+use crate::record::{Origin, Shape};
+
+/// Everything that can go wrong between a file and a token batch.
+///
+/// Every message says what was found, what was wanted and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file could not be opened or read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// A line (or element) is not valid JSON. A truncated last line ends up here too.
+    #[error("{origin}: not valid JSON: {message}")]
+    Json {
+        /// The line.
+        origin: Origin,
+        /// The parser's message, with the column.
+        message: String,
+    },
+
+    /// A line holds bytes that are not UTF-8.
+    #[error("{origin}: not valid UTF-8 (first wrong byte at column {column})")]
+    Utf8 {
+        /// The line.
+        origin: Origin,
+        /// 1-based byte column of the first wrong byte.
+        column: usize,
+    },
+
+    /// A record is valid JSON but not an object with columns.
+    #[error("{origin}: a record must be a JSON object, found {found}")]
+    NotAnObject {
+        /// The record.
+        origin: Origin,
+        /// The JSON type that was found.
+        found: &'static str,
+    },
+
+    /// A file holds no record at all.
+    #[error("{} holds no records", .path.display())]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A column that the shape or the column mapping needs is not in the record.
+    #[error(
+        "{origin}: column {wanted:?} is missing{}; the record has: {}",
+        did_you_mean(.nearest.as_deref()),
+        list(.found)
+    )]
+    MissingColumn {
+        /// The record.
+        origin: Origin,
+        /// The column that was looked for.
+        wanted: String,
+        /// The columns of the record.
+        found: Vec<String>,
+        /// The column whose name is nearest to the wanted one, if one is near.
+        nearest: Option<String>,
+    },
+
+    /// A column holds a value of the wrong JSON type.
+    #[error("{origin}: column {column:?} must hold {wanted}, found {found}")]
+    WrongType {
+        /// The record.
+        origin: Origin,
+        /// The column, with its index or key where the value is nested (`messages[2].content`).
+        column: String,
+        /// The type that was wanted.
+        wanted: &'static str,
+        /// What was found.
+        found: &'static str,
+    },
+
+    /// The columns of a record match none of the known shapes.
+    #[error(
+        "{origin}: no known shape has the columns {}; wanted {} (other names can be mapped with `columns`)",
+        list(.found),
+        Shape::columns_of_all()
+    )]
+    UnknownShape {
+        /// The first record of the file.
+        origin: Origin,
+        /// The columns of the record, as the file names them.
+        found: Vec<String>,
+    },
+
+    /// A record has another shape than the first record of its file.
+    #[error(
+        "{origin}: this record has the shape {found}, the file began with {wanted}; one file must hold one shape"
+    )]
+    MixedShapes {
+        /// The first record of the other shape.
+        origin: Origin,
+        /// Its shape.
+        found: Shape,
+        /// The shape of the file's first record.
+        wanted: Shape,
+    },
+
+    /// A column mapping names something that no shape knows.
+    #[error(
+        "columns: {name:?} is not a column of any shape{}; known are {}",
+        did_you_mean(.nearest.as_deref()),
+        Shape::canonical_columns().join(", ")
+    )]
+    UnknownColumnMapping {
+        /// The unknown name.
+        name: String,
+        /// The known name nearest to it, if one is near.
+        nearest: Option<String>,
+    },
+
+    /// Two canonical columns are mapped to the same column of the file.
+    #[error("columns: {first:?} and {second:?} are both mapped to {column:?}")]
+    DuplicateColumnMapping {
+        /// The first canonical name.
+        first: String,
+        /// The second canonical name.
+        second: String,
+        /// The column of the file.
+        column: String,
+    },
+
+    /// A chat role is none of the known spellings.
+    #[error(
+        "{origin}: {column} is {found:?}; wanted one of {}",
+        list(&crate::source::speakers())
+    )]
+    UnknownRole {
+        /// The record.
+        origin: Origin,
+        /// Where the role stands (`messages[2].role`).
+        column: String,
+        /// The role that was found.
+        found: String,
+    },
+
+    /// A record has nothing to learn from: its assistant part is empty or blank.
+    #[error("{origin}: no assistant text: {found}")]
+    NoAssistantText {
+        /// The record.
+        origin: Origin,
+        /// What was found instead (`column "completion" is blank`).
+        found: String,
+    },
+
+    /// A tokenizer file could not be used.
+    #[error("tokenizer {}: {message}", .path.display())]
+    Tokenizer {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// A chat template does not parse or does not render.
+    #[error("chat template: {message}")]
+    Template {
+        /// The template engine's message, with the line of the template where known.
+        message: String,
+    },
+
+    /// A record of messages needs a chat template, and the tokenizer has none.
+    #[error("{origin}: a record of messages needs a chat template, and the tokenizer has none")]
+    TemplateRequired {
+        /// The first such record.
+        origin: Origin,
+    },
+
+    /// A chat template does not render a conversation.
+    #[error("{origin}: the chat template does not render this conversation: {message}")]
+    TemplateRefused {
+        /// The record.
+        origin: Origin,
+        /// The template's own message, or the template engine's.
+        message: String,
+    },
+
+    /// Without `{% generation %}` tags, what the assistant says cannot be told from the rest.
+    #[error(
+        "{origin}: cannot tell which tokens are the assistant's: rendered up to messages[{turn}], the conversation \
+         is not a beginning of the whole; the chat template needs {{% generation %}} tags around the assistant's text"
+    )]
+    TurnsRewritten {
+        /// The record.
+        origin: Origin,
+        /// The number of the assistant's message, counted from 0.
+        turn: usize,
+    },
+
+    /// Truncation took the trained part of too many records.
+    #[error(
+        "{dropped} of {records} records ({percent:.1} %) lose their whole trained part when cut to \
+         max_length = {max_length}, more than the 5 % allowed; first: {}",
+        list(.first)
+    )]
+    TooManyDropped {
+        /// Records that were dropped.
+        dropped: usize,
+        /// Records in the set.
+        records: usize,
+        /// 100 · dropped / records.
+        percent: f64,
+        /// The limit in tokens that did it.
+        max_length: usize,
+        /// The first dropped records.
+        first: Vec<Origin>,
+    },
+
+    /// Rows that share n-grams must stay together, and no group of them is small enough for the validation
+    /// set.
+    #[error(
+        "cannot take {wanted} of {records} records for validation: records that share a 13-gram stay together, \
+         and the smallest of the {groups} groups has {smallest} records"
+    )]
+    CannotSplit {
+        /// Records wanted in the validation set.
+        wanted: usize,
+        /// Records in all.
+        records: usize,
+        /// Groups of records that share n-grams.
+        groups: usize,
+        /// Records in the smallest group.
+        smallest: usize,
+    },
+
+    /// A step left no record.
+    #[error("nothing left: {step} left none of {records} records")]
+    NothingLeft {
+        /// The step that removed the last record.
+        step: &'static str,
+        /// Records before the step.
+        records: usize,
+    },
+
+    /// A configuration value is out of range.
+    #[error("{field} is {found}; wanted {wanted}")]
+    InvalidConfig {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// The values that are allowed.
+        wanted: &'static str,
+    },
+}
+
+/// `a, b, c`, or `nothing` for an empty list.
+fn list<T: Display>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "nothing".to_owned();
+    }
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!(" (did you mean {name:?}?)"))
+}

@@ -1,0 +1,37 @@
+//! Integration tests.
+
+mod batch;
+mod dedup;
+mod encode;
+mod leak;
+mod pack;
+mod source;
+mod split;
+mod template;
+mod tokenizer;
+
+use std::path::PathBuf;
+
+use burnisher_data::{Body, Origin, Record};
+
+/// A path below ../shared, which holds the large fixtures and the real data; `None`, with a message, where
+/// that folder is absent, which only CI does not allow.
+fn shared(path: &str) -> Option<PathBuf> {
+    let shared = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"));
+    if shared.is_dir() {
+        return Some(shared.join(path));
+    }
+    assert!(std::env::var_os("CI").is_none(), "no ../shared in CI");
+    println!("skipped: no ../shared");
+    None
+}
+
+/// A text record of line `line`.
+fn text_record(file: &str, line: usize, text: &str) -> Record {
+    Record::new(Body::Text(text.to_owned()), Origin::new(file, line))
+}
+
+/// `count` words that no other `name` has.
+fn passage(name: &str, count: usize) -> String {
+    (0..count).map(|word| format!("{name}x{word}")).collect::<Vec<_>>().join(" ")
+}

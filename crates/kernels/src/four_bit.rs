@@ -1,0 +1,290 @@
+//! A 4-bit weight on a Burn device.
+
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use burnisher_quant::{Absmax, NF4, QuantError, QuantState, QuantType, SourceDtype};
+
+use crate::ops::lora_linear::float_dtype;
+
+/// Elements of a dequantized panel: 1 MiB of f32 stays in a core's second-level cache.
+const PANEL: usize = 1 << 18;
+
+/// An NF4 weight `[out, in]` in bitsandbytes' bytes, with plain or double-quantized scales.
+///
+/// The packed bytes travel as 32-bit words, because not every backend stores bytes.
+#[derive(Clone, Debug)]
+pub struct FourBitWeight {
+    words: Tensor<1, Int>,
+    scales: Scales,
+    dims: [usize; 2],
+    block_size: usize,
+    source_dtype: SourceDtype,
+}
+
+/// One scale per block, as stored.
+#[derive(Clone, Debug)]
+enum Scales {
+    Plain(Tensor<1>),
+    /// 8-bit codes of the signed dynamic map, as words; one f32 scale per `block_size` of them.
+    Nested { words: Tensor<1, Int>, absmax: Tensor<1>, offset: f32, block_size: usize },
+}
+
+impl FourBitWeight {
+    /// Moves a quantized weight to a device.
+    pub fn from_state(state: &QuantState, device: &Device) -> Self {
+        let device = device.clone().without_autodiff();
+        let scales = match state.absmax() {
+            Absmax::Plain(absmax) => Scales::Plain(floats(absmax.clone(), &device)),
+            Absmax::Nested { codes, nested_absmax, offset, block_size } => Scales::Nested {
+                words: words(codes, &device),
+                absmax: floats(nested_absmax.clone(), &device),
+                offset: *offset,
+                block_size: *block_size,
+            },
+        };
+        Self {
+            words: words(state.packed(), &device),
+            scales,
+            dims: state.shape(),
+            block_size: state.block_size(),
+            source_dtype: state.source_dtype(),
+        }
+    }
+
+    /// Reads the quantized weight back, byte for byte as it came.
+    ///
+    /// # Errors
+    /// None for a weight made by [`FourBitWeight::from_state`]; the parts are checked again.
+    pub fn to_state(&self) -> Result<QuantState, QuantError> {
+        let elements = self.dims[0] * self.dims[1];
+        let absmax = match &self.scales {
+            Scales::Plain(absmax) => Absmax::Plain(read_floats(absmax)),
+            Scales::Nested { words, absmax, offset, block_size } => Absmax::Nested {
+                codes: read_bytes(words, elements.div_ceil(self.block_size)),
+                nested_absmax: read_floats(absmax),
+                offset: *offset,
+                block_size: *block_size,
+            },
+        };
+        let packed = read_bytes(&self.words, elements.div_ceil(2));
+        QuantState::new(QuantType::Nf4, packed, absmax, self.dims, self.block_size, self.source_dtype)
+    }
+
+    /// The shape `[out, in]`.
+    pub fn dims(&self) -> [usize; 2] {
+        self.dims
+    }
+
+    /// The dtype the weight was quantized from.
+    pub fn source_dtype(&self) -> SourceDtype {
+        self.source_dtype
+    }
+
+    /// Bytes the weight holds on its device.
+    pub fn size_bytes(&self) -> usize {
+        let scales = match &self.scales {
+            Scales::Plain(absmax) => absmax.dims()[0] * 4,
+            Scales::Nested { words, absmax, .. } => (words.dims()[0] + absmax.dims()[0]) * 4,
+        };
+        self.words.dims()[0] * 4 + scales
+    }
+
+    /// Moves the weight to another device.
+    pub fn to_device(self, device: &Device) -> Self {
+        let scales = match self.scales {
+            Scales::Plain(absmax) => Scales::Plain(absmax.to_device(device)),
+            Scales::Nested { words, absmax, offset, block_size } => Scales::Nested {
+                words: words.to_device(device),
+                absmax: absmax.to_device(device),
+                offset,
+                block_size,
+            },
+        };
+        Self { words: self.words.to_device(device), scales, ..self }
+    }
+
+    /// The device that holds the weight.
+    pub fn device(&self) -> Device {
+        self.words.device()
+    }
+
+    /// The whole weight `[out, in]`, dense: a copy of full size.
+    pub fn dequantize(&self, dtype: FloatDType) -> Tensor<2> {
+        self.rows(0, self.dims[0], &self.absmax()).cast(dtype)
+    }
+
+    /// `x·Wᵀ` panel by panel: `[n, in] -> [n, out]`.
+    pub(crate) fn project(&self, x: Tensor<2>) -> Tensor<2> {
+        let (dtype, absmax) = (float_dtype(&x), self.absmax());
+        if self.dims[0] == 0 {
+            return Tensor::zeros([x.dims()[0], 0], (&x.device(), x.dtype()));
+        }
+        let outs = self.panels().map(|(start, count)| {
+            x.clone().matmul(self.rows(start, count, &absmax).cast(dtype).transpose())
+        });
+        Tensor::cat(outs.collect(), 1)
+    }
+
+    /// `dy·W` panel by panel: `[n, out] -> [n, in]`.
+    pub(crate) fn project_back(&self, grad: Tensor<2>) -> Tensor<2> {
+        let (dtype, absmax) = (float_dtype(&grad), self.absmax());
+        let zero = Tensor::zeros([grad.dims()[0], self.dims[1]], (&grad.device(), grad.dtype()));
+        self.panels().fold(zero, |sum, (start, count)| {
+            let panel = self.rows(start, count, &absmax).cast(dtype);
+            sum + grad.clone().narrow(1, start, count).matmul(panel)
+        })
+    }
+
+    /// Rows per panel: `(first row, rows)`.
+    fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let [out, inn] = self.dims;
+        let step = (PANEL / inn.max(1)).clamp(1, out.max(1));
+        (0..out).step_by(step).map(move |start| (start, step.min(out - start)))
+    }
+
+    /// One f32 scale per block, double quantization undone.
+    fn absmax(&self) -> Tensor<1> {
+        match &self.scales {
+            Scales::Plain(absmax) => absmax.clone(),
+            Scales::Nested { words, absmax, offset, block_size } => {
+                let blocks = (self.dims[0] * self.dims[1]).div_ceil(self.block_size);
+                let table = floats(burnisher_quant::dynamic_map_signed().to_vec(), &words.device());
+                let values = table.select(0, unpack::<4>(words.clone(), [0, 8, 16, 24], 255, blocks));
+                values * repeat(absmax.clone(), *block_size, 0, blocks) + *offset
+            }
+        }
+    }
+
+    /// Rows `start..start + count` as f32, `[count, in]`.
+    fn rows(&self, start: usize, count: usize, absmax: &Tensor<1>) -> Tensor<2> {
+        let inn = self.dims[1];
+        let (first, len) = (start * inn, count * inn);
+        #[cfg(feature = "flex")]
+        if let Some(values) = self.range_on_flex(first, len, absmax) {
+            return values.reshape([count, inn]);
+        }
+        self.range_reference(first, len, absmax).reshape([count, inn])
+    }
+
+    /// Elements `first..first + len` by tensor operations: the reference, on every backend.
+    fn range_reference(&self, first: usize, len: usize, absmax: &Tensor<1>) -> Tensor<1> {
+        if len == 0 {
+            return Tensor::zeros([0], (&self.words.device(), DType::F32));
+        }
+        // bitsandbytes puts the first of two values into a byte's high nibble.
+        const SHIFTS: [i32; 8] = [4, 0, 12, 8, 20, 16, 28, 24];
+        let (word, end) = (first / 8, (first + len).div_ceil(8));
+        let codes = unpack(self.words.clone().narrow(0, word, end - word), SHIFTS, 15, (end - word) * 8);
+        let codes = codes.narrow(0, first - word * 8, len);
+        let table = floats(NF4.to_vec(), &self.words.device());
+        let (block, last) = (first / self.block_size, (first + len).div_ceil(self.block_size));
+        let absmax = absmax.clone().narrow(0, block, last - block);
+        table.select(0, codes) * repeat(absmax, self.block_size, first - block * self.block_size, len)
+    }
+
+    /// The same on Flex: the quantization crate's slices, one piece per thread.
+    #[cfg(feature = "flex")]
+    fn range_on_flex(&self, first: usize, len: usize, absmax: &Tensor<1>) -> Option<Tensor<1>> {
+        use burn::backend::Flex;
+        use rayon::prelude::*;
+
+        let words = self.words.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+        let scales = absmax.clone().try_into_primitive::<Flex>().ok()?.to_contiguous();
+        let (words, scales): (&[i32], &[f32]) = (words.as_slice()?, scales.as_slice()?);
+        let packed: &[u8] = bytemuck::cast_slice(words);
+        let mut out = vec![0.0f32; len];
+        // A multiple of every block size, so that pieces start where blocks do if `first` does.
+        const PIECE: usize = 1 << 14;
+        out.par_chunks_mut(PIECE).enumerate().for_each(|(i, piece)| {
+            burnisher_quant::dequantize_range(packed, scales, self.block_size, first + i * PIECE, piece);
+        });
+        Some(Tensor::from_data(TensorData::new(out, [len]), &self.words.device()))
+    }
+}
+
+/// Bytes as little-endian words, padded with zeros.
+fn words(bytes: &[u8], device: &Device) -> Tensor<1, Int> {
+    let words: Vec<i32> = bytes
+        .chunks(4)
+        .map(|chunk| {
+            let mut word = [0; 4];
+            word[..chunk.len()].copy_from_slice(chunk);
+            i32::from_le_bytes(word)
+        })
+        .collect();
+    let count = words.len();
+    Tensor::from_data(TensorData::new(words, [count]), (device, DType::I32))
+}
+
+fn floats(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), (device, DType::F32))
+}
+
+fn read_bytes(words: &Tensor<1, Int>, count: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = words.to_data().iter::<i32>().flat_map(i32::to_le_bytes).collect();
+    bytes.truncate(count);
+    bytes
+}
+
+fn read_floats(values: &Tensor<1>) -> Vec<f32> {
+    values.to_data().iter::<f32>().collect()
+}
+
+/// The fields of each word, lowest shift first as given: `[words] -> [count]`.
+fn unpack<const N: usize>(words: Tensor<1, Int>, shifts: [i32; N], mask: i32, count: usize) -> Tensor<1, Int> {
+    let device = words.device();
+    let total = words.dims()[0];
+    let shifts = Tensor::<1, Int>::from_data(TensorData::new(shifts.to_vec(), [N]), (&device, DType::I32));
+    let words = words.reshape([total, 1]).expand([total, N]);
+    let shifts = shifts.reshape([1, N]).expand([total, N]);
+    words.bitwise_right_shift(shifts).bitwise_and_scalar(mask).reshape([total * N]).narrow(0, 0, count)
+}
+
+/// Each value `times` times, then `count` of them from `skip` on.
+fn repeat(values: Tensor<1>, times: usize, skip: usize, count: usize) -> Tensor<1> {
+    let n = values.dims()[0];
+    values.reshape([n, 1]).expand([n, times]).reshape([n * times]).narrow(0, skip, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use burnisher_quant::QuantConfig;
+
+    use super::*;
+
+    /// Deterministic values without structure, about normal.
+    fn weights(count: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 % 1009) as f32 / 504.5 - 1.0) * ((i * 31 % 17) as f32 / 17.0)).collect()
+    }
+
+    #[test]
+    fn the_flex_path_equals_the_reference_and_the_slices() {
+        let device = Device::flex();
+        for (out, inn) in [(1, 1), (3, 5), (7, 63), (4, 64), (5, 65), (300, 1030)] {
+            for double_quant in [false, true] {
+                let values = weights(out * inn);
+                let config = QuantConfig::nf4().with_double_quant(double_quant);
+                let state = config.quantize(&values, [out, inn]).unwrap();
+                let weight = FourBitWeight::from_state(&state, &device);
+                assert_eq!(weight.to_state().unwrap(), state);
+                let want = state.dequantize();
+                let got: Vec<f32> = weight.dequantize(FloatDType::F32).to_data().try_to_vec().unwrap();
+                assert_eq!(got, want, "[{out}, {inn}] double {double_quant}");
+                let reference = weight.range_reference(0, out * inn, &weight.absmax());
+                assert_eq!(reference.to_data().try_to_vec::<f32>().unwrap(), want);
+                let tail = weight.range_reference(inn / 2, out * inn - inn / 2, &weight.absmax());
+                assert_eq!(tail.to_data().try_to_vec::<f32>().unwrap(), want[inn / 2..]);
+            }
+        }
+    }
+
+    #[test]
+    fn panels_cover_every_row_once() {
+        let device = Device::flex();
+        let state = QuantConfig::nf4().quantize(&weights(700 * 1000), [700, 1000]).unwrap();
+        let weight = FourBitWeight::from_state(&state, &device);
+        let panels: Vec<_> = weight.panels().collect();
+        assert!(panels.len() > 1);
+        assert_eq!(panels.iter().map(|p| p.1).sum::<usize>(), 700);
+    }
+}

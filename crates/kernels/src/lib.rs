@@ -1,0 +1,57 @@
+//! Differentiable operations on Burn tensors for fine-tuning large language models.
+//!
+//! | operation | function | handwritten backward |
+//! |---|---|---|
+//! | projection by a frozen weight, dense or 4-bit | [`linear`] | yes: keeps the stored weight only |
+//! | LoRA projection | [`lora_linear`] | yes: keeps `x` and `x·Aᵀ` only |
+//! | projection + cross-entropy | [`linear_cross_entropy`] | yes: no logits matrix |
+//! | grouped-query attention | [`attention`] | no |
+//! | RMSNorm | [`rms_norm`] | no |
+//! | rotary position embedding | [`rope`] | no |
+//! | gated MLP activation | [`gated_activation`] | no |
+//! | token embedding | [`embedding`] | no |
+//! | AdamW step | [`adamw_step`] | not differentiable |
+//!
+//! Every operation with a handwritten backward has a plain reference beside it (`*_reference`),
+//! composed of Burn's differentiable operations, always compiled, and tested equal in values and
+//! gradients. A backend that this crate was not built for takes the reference.
+//!
+//! Weights keep Hugging Face's layout `[out, in]`; a projection is `y = x·Wᵀ`.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use burnisher_kernels::{FrozenWeight, linear};
+//!
+//! let device = Device::flex();
+//! let weight = FrozenWeight::Dense(Tensor::from_floats([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], &device));
+//! let x = Tensor::<2>::from_floats([[3.0, 4.0]], &device);
+//! let y = linear(x, &weight);
+//! assert_eq!(y.to_data().try_to_vec::<f32>().unwrap(), vec![3.0, 8.0, 7.0]);
+//! ```
+#![deny(missing_docs)]
+
+mod backend;
+mod dropout;
+mod four_bit;
+mod ops;
+mod weight;
+
+pub use crate::{
+    dropout::{Dropout, DropoutKeys},
+    four_bit::FourBitWeight,
+    ops::{
+        adamw::{AdamW, AdamWState, adamw_step},
+        attention::{AttentionMask, AttentionOptions, attention},
+        cross_entropy::{
+            IGNORE_INDEX, SummedLoss, cross_entropy, linear_cross_entropy, linear_cross_entropy_reference,
+            token_losses,
+        },
+        embedding::embedding,
+        gated_mlp::{Activation, gated_activation},
+        linear::{linear, linear_reference},
+        lora_linear::{LoraFactors, lora_linear, lora_linear_reference},
+        rms_norm::{NormWeight, rms_norm},
+        rope::rope,
+    },
+    weight::FrozenWeight,
+};

@@ -1,0 +1,11 @@
+//! One file per operation: formula and shapes, reference, dispatch, backward.
+
+pub(crate) mod adamw;
+pub(crate) mod attention;
+pub(crate) mod cross_entropy;
+pub(crate) mod embedding;
+pub(crate) mod gated_mlp;
+pub(crate) mod linear;
+pub(crate) mod lora_linear;
+pub(crate) mod rms_norm;
+pub(crate) mod rope;

@@ -1,0 +1,48 @@
+//! A weight that receives no gradient.
+
+use burn::tensor::{FloatDType, Tensor};
+
+use crate::FourBitWeight;
+
+/// A projection's weight `[out, in]` that receives no gradient, in the form it is stored in.
+#[derive(Clone, Debug)]
+pub enum FrozenWeight {
+    /// Every value, in f32, bf16 or f16: `[out, in]`.
+    Dense(Tensor<2>),
+    /// 4 bits a value with a scale per block.
+    FourBit(FourBitWeight),
+}
+
+impl FrozenWeight {
+    /// The shape `[out, in]`.
+    pub fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Dense(weight) => weight.dims(),
+            Self::FourBit(weight) => weight.dims(),
+        }
+    }
+
+    /// The dense weight `[out, in]` in `dtype`; a copy for 4-bit weights.
+    pub fn dense(&self, dtype: FloatDType) -> Tensor<2> {
+        match self {
+            Self::Dense(weight) => weight.clone().without_autodiff().cast(dtype),
+            Self::FourBit(weight) => weight.dequantize(dtype),
+        }
+    }
+
+    /// `x·Wᵀ` for plain tensors: `[n, in] -> [n, out]`.
+    pub(crate) fn project(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Dense(weight) => x.matmul(weight.clone().without_autodiff().transpose()),
+            Self::FourBit(weight) => weight.project(x),
+        }
+    }
+
+    /// `dy·W` for plain tensors: `[n, out] -> [n, in]`, the gradient of [`Self::project`].
+    pub(crate) fn project_back(&self, grad: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Dense(weight) => grad.matmul(weight.clone().without_autodiff()),
+            Self::FourBit(weight) => weight.project_back(grad),
+        }
+    }
+}

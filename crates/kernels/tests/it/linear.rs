@@ -1,0 +1,129 @@
+//! Frozen and LoRA projections.
+
+use burn::tensor::{FloatDType, Tensor};
+use burnisher_kernels::{
+    DropoutKeys, FourBitWeight, FrozenWeight, LoraFactors, linear, linear_reference, lora_linear,
+    lora_linear_reference,
+};
+use burnisher_quant::QuantConfig;
+
+use crate::support::{assert_close, devices, matrix, values, vec_of};
+
+/// Rows, in, out, rank: none, one, odd, more than a panel of rows.
+const SHAPES: [(usize, usize, usize, usize); 6] =
+    [(1, 1, 1, 1), (3, 5, 7, 2), (2, 64, 32, 4), (5, 65, 33, 8), (4, 1030, 300, 3), (0, 8, 4, 2)];
+
+/// Dense, NF4 and double-quantized NF4 forms of one weight.
+fn weights(out: usize, inn: usize, device: &burn::tensor::Device) -> Vec<(&'static str, FrozenWeight)> {
+    let data = values(out * inn, 17);
+    let four_bit = |double| {
+        let config = QuantConfig::nf4().with_double_quant(double);
+        let state = config.quantize(&data, [out, inn]).expect("finite values quantize");
+        FrozenWeight::FourBit(FourBitWeight::from_state(&state, device))
+    };
+    vec![
+        ("dense", FrozenWeight::Dense(matrix(out, inn, 17, device))),
+        ("nf4", four_bit(false)),
+        ("nf4 double", four_bit(true)),
+    ]
+}
+
+#[test]
+fn linear_equals_its_reference_in_values_and_gradients() {
+    for device in devices() {
+        for (rows, inn, out, _) in SHAPES {
+            for (name, weight) in weights(out, inn, &device) {
+                let what = format!("{name} [{rows}, {inn}] -> {out}");
+                let x = matrix(rows, inn, 3, &device).autodiff().require_grad();
+                let upstream = matrix(rows, out, 4, &device);
+                let y = linear(x.clone(), &weight);
+                let want = linear_reference(x.clone(), &weight);
+                assert_close(&vec_of(&y), &vec_of(&want), 1e-5, &what);
+                let mut got = (y * upstream.clone()).sum().backward();
+                let mut reference = (want * upstream).sum().backward();
+                let (got, want) = (x.grad_remove(&mut got), x.grad_remove(&mut reference));
+                let (got, want) = (got.expect("dx"), want.expect("dx"));
+                assert_close(&vec_of(&got), &vec_of(&want), 1e-5, &format!("dx of {what}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_projection_keeps_leading_dimensions() {
+    for device in devices() {
+        let weight = FrozenWeight::Dense(matrix(3, 4, 1, &device));
+        let x = Tensor::<3>::ones([2, 5, 4], &device);
+        assert_eq!(linear(x, &weight).dims(), [2, 5, 3]);
+    }
+}
+
+#[test]
+fn lora_linear_equals_its_reference_in_values_and_gradients() {
+    for device in devices() {
+        for (rows, inn, out, rank) in SHAPES {
+            for (name, weight) in weights(out, inn, &device) {
+                for dropout in [0.0, 0.4] {
+                    let what = format!("{name} [{rows}, {inn}] -> {out}, rank {rank}, dropout {dropout}");
+                    let tokens: Vec<u64> = (0..rows as u64).map(|row| row * 31).collect();
+                    let keys = DropoutKeys::new(5, 2, tokens);
+                    let dropout = (dropout > 0.0).then(|| keys.layer(9, dropout));
+                    let leaf = |rows, columns, salt| {
+                        matrix(rows, columns, salt, &device).autodiff().require_grad()
+                    };
+                    let (x, a, b) = (leaf(rows, inn, 3), leaf(rank, inn, 5), leaf(out, rank, 6));
+                    let adapter = LoraFactors { a: a.clone(), b: b.clone(), scaling: 1.7 };
+                    let upstream = matrix(rows, out, 4, &device);
+                    let y = lora_linear(x.clone(), &weight, &adapter, dropout.as_ref());
+                    let want = lora_linear_reference(x.clone(), &weight, &adapter, dropout.as_ref());
+                    assert_close(&vec_of(&y), &vec_of(&want), 1e-5, &what);
+                    let mut got = (y * upstream.clone()).sum().backward();
+                    let mut reference = (want * upstream).sum().backward();
+                    for (leaf, of) in [(&x, "dx"), (&a, "dA"), (&b, "dB")] {
+                        let got = leaf.grad_remove(&mut got).expect("a gradient");
+                        let want = leaf.grad_remove(&mut reference).expect("a gradient");
+                        assert_close(&vec_of(&got), &vec_of(&want), 2e-5, &format!("{of} of {what}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_untracked_input_still_trains_the_adapter() {
+    for device in devices() {
+        let weight = FrozenWeight::Dense(matrix(6, 4, 1, &device));
+        let (a, b) = (matrix(2, 4, 2, &device).autodiff().require_grad(), matrix(6, 2, 3, &device).autodiff().require_grad());
+        let adapter = LoraFactors { a: a.clone(), b: b.clone(), scaling: 0.5 };
+        let y = lora_linear(matrix(3, 4, 4, &device), &weight, &adapter, None);
+        let mut grads = y.sum().backward();
+        assert!(a.grad_remove(&mut grads).is_some() && b.grad_remove(&mut grads).is_some());
+    }
+}
+
+#[test]
+fn a_bf16_base_with_an_f32_adapter_gives_f32_adapter_gradients() {
+    for device in devices().into_iter().take(1) {
+        let dense = matrix(6, 4, 1, &device).cast(FloatDType::BF16);
+        let weight = FrozenWeight::Dense(dense);
+        let (a, b) = (matrix(2, 4, 2, &device).autodiff().require_grad(), matrix(6, 2, 3, &device).autodiff().require_grad());
+        let adapter = LoraFactors { a: a.clone(), b: b.clone(), scaling: 0.5 };
+        let x = matrix(3, 4, 4, &device).cast(FloatDType::BF16).autodiff().require_grad();
+        let y = lora_linear(x.clone(), &weight, &adapter, None);
+        let want = lora_linear_reference(x.clone(), &weight, &adapter, None);
+        assert_eq!(FloatDType::from(y.dtype()), FloatDType::BF16);
+        // bf16 has 8 significant bits; the two sides round in another order once.
+        assert_close(&vec_of(&y), &vec_of(&want), 1.0 / 128.0, "y");
+        let mut grads = y.cast(FloatDType::F32).sum().backward();
+        assert_eq!(FloatDType::from(a.grad_remove(&mut grads).expect("dA").dtype()), FloatDType::F32);
+        assert_eq!(FloatDType::from(x.grad_remove(&mut grads).expect("dx").dtype()), FloatDType::BF16);
+    }
+}
+
+#[test]
+#[should_panic(expected = "the last dimension of x must be the weight's `in`")]
+fn a_wrong_width_is_named() {
+    let device = devices().remove(0);
+    linear(matrix(2, 3, 1, &device), &FrozenWeight::Dense(matrix(4, 5, 1, &device)));
+}

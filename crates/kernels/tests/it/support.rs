@@ -1,0 +1,44 @@
+//! Devices, reproducible values and comparison.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// The devices to test on: Flex, and ndarray when it was built.
+pub(crate) fn devices() -> Vec<Device> {
+    vec![
+        #[cfg(feature = "flex")]
+        Device::flex(),
+        #[cfg(feature = "ndarray")]
+        #[allow(deprecated)]
+        Device::ndarray(),
+        #[cfg(feature = "cuda")]
+        Device::cuda(0),
+    ]
+}
+
+/// Values in about [-1, 1] without structure, the same on every platform.
+pub(crate) fn values(count: usize, salt: u64) -> Vec<f32> {
+    let mut state = salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32) / 8_388_608.0 - 1.0
+    };
+    (0..count).map(next).collect()
+}
+
+pub(crate) fn matrix(rows: usize, columns: usize, salt: u64, device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values(rows * columns, salt), [rows, columns]), device)
+}
+
+pub(crate) fn vec_of<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+    tensor.clone().without_autodiff().to_data().iter::<f32>().collect()
+}
+
+/// Every element within `tolerance` of the reference's largest magnitude.
+#[track_caller]
+pub(crate) fn assert_close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    let scale = want.iter().fold(0.0f32, |max, value| max.max(value.abs()));
+    for (index, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= tolerance * scale.max(1e-6), "{what}[{index}]: got {got}, want {want}, scale {scale}");
+    }
+}

@@ -1,0 +1,204 @@
+//! Attaching adapters to a model, and PEFT directories.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+
+use crate::{
+    Adaptable, AdaptedModule, AdapterDtype, AdapterPlan, AdapterTensor, LoraConfig, LoraError, PeftFiles, Site,
+    adapter::LoraAdapter,
+    config::Bias,
+    count_parameters, init, modules,
+    parameters::ParameterMut,
+    peft::keys,
+    plan,
+    projection::{Weight, trainable},
+    trainable_summary, visit_parameters,
+};
+
+/// What an adapter was attached to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttachReport {
+    /// The adapted modules with their ranks and scales.
+    pub adapted: Vec<AdaptedModule>,
+    /// Modules that are trained and saved whole.
+    pub saved: Vec<String>,
+    /// Modules whose bias is trained.
+    pub biases: Vec<String>,
+    /// Values that are trained.
+    pub trainable: usize,
+    /// All values of the model, the adapter's included.
+    pub total: usize,
+}
+
+/// PEFT's `print_trainable_parameters`.
+impl fmt::Display for AttachReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&trainable_summary(self.trainable, self.total))
+    }
+}
+
+/// Attaches a new adapter: freezes the model and adds trainable factors to the modules that `config`
+/// chooses. `seed` and the module's path determine the initial factors.
+///
+/// # Errors
+/// [`LoraError`] when the configuration is invalid, a target matches nothing (the message lists what
+/// there is), or a tied head is to be saved.
+pub fn attach<M: Adaptable>(
+    config: &LoraConfig,
+    model: M,
+    seed: u64,
+    device: &Device,
+) -> Result<(M, AttachReport), LoraError> {
+    config.validate()?;
+    let plan = checked_plan(config, &model)?;
+    let make = |module: &AdaptedModule, [out, inn]: [usize; 2]| {
+        let (a, b) = init::factors(config.init_lora_weights(), seed, &module.path, module.r, inn, out);
+        (matrix(a, [module.r, inn], device), matrix(b, [out, module.r], device))
+    };
+    Ok(install(config, model, plan, &make, true))
+}
+
+/// Loads a PEFT directory onto the base model it was trained on; `is_trainable` to train it further.
+///
+/// # Errors
+/// [`LoraError::TensorMismatch`] listing every missing, unexpected and mis-shaped tensor (an adapter of
+/// another base shows up here); errors of files and of the configuration.
+pub fn load_peft<M: Adaptable>(
+    dir: impl AsRef<Path>,
+    model: M,
+    is_trainable: bool,
+    device: &Device,
+) -> Result<(M, LoraConfig, AttachReport), LoraError> {
+    let PeftFiles { config, tensors } = PeftFiles::read(dir.as_ref())?;
+    let plan = checked_plan(&config, &model)?;
+    // Attach empty factors first: the model then tells which tensors the files must hold.
+    let empty = |module: &AdaptedModule, [out, inn]: [usize; 2]| {
+        let zeros = |shape: [usize; 2]| Tensor::<2>::zeros(shape, (device, DType::F32));
+        (zeros([module.r, inn]), zeros([out, module.r]))
+    };
+    let (mut model, report) = install(&config, model, plan, &empty, true);
+    let mut expected = BTreeMap::new();
+    each_saved(&mut model, &config, &mut |key, parameter| {
+        expected.insert(key, parameter.shape());
+    });
+    let files = PeftFiles { config, tensors };
+    files.check(&expected)?;
+    let PeftFiles { config, mut tensors } = files;
+    each_saved(&mut model, &config, &mut |key, mut parameter| {
+        if let Some(tensor) = tensors.remove(&key) {
+            let count = tensor.values.len();
+            let data = TensorData::new(tensor.values, [count]);
+            parameter.set_flat(Tensor::from_data(data, (device, DType::F32)));
+        }
+    });
+    if !is_trainable {
+        visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
+    }
+    Ok((model, config, report))
+}
+
+/// Saves the trained parameters as a PEFT directory: `adapter_config.json` and
+/// `adapter_model.safetensors`.
+///
+/// # Errors
+/// Errors of files, with the path; files that were there before stay whole.
+pub fn save_peft<M: Adaptable>(model: &M, config: &LoraConfig, dir: impl AsRef<Path>) -> Result<(), LoraError> {
+    let mut tensors = BTreeMap::new();
+    each_saved(&mut model.clone(), config, &mut |key, parameter| {
+        let value = parameter.flat();
+        let dtype = match value.dtype() {
+            DType::BF16 => AdapterDtype::BF16,
+            DType::F16 => AdapterDtype::F16,
+            _ => AdapterDtype::F32,
+        };
+        let values = value.cast(FloatDType::F32).to_data().iter::<f32>().collect();
+        tensors.insert(key, AdapterTensor { shape: parameter.shape(), values, dtype });
+    });
+    PeftFiles { config: config.clone(), tensors }.write(dir.as_ref())
+}
+
+fn checked_plan<M: Adaptable>(config: &LoraConfig, model: &M) -> Result<AdapterPlan, LoraError> {
+    let names_head = |name: &String| name == "lm_head";
+    if model.is_head_tied() && config.modules_to_save().is_some_and(|names| names.iter().any(names_head)) {
+        return Err(LoraError::TiedWeights { module: "lm_head".to_owned() });
+    }
+    plan(config, &modules(model), model.model_type())
+}
+
+fn install<M: Adaptable>(
+    config: &LoraConfig,
+    mut model: M,
+    plan: AdapterPlan,
+    make: &dyn Fn(&AdaptedModule, [usize; 2]) -> (Tensor<2>, Tensor<2>),
+    is_trainable: bool,
+) -> (M, AttachReport) {
+    visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
+    let adapted: BTreeMap<&str, &AdaptedModule> =
+        plan.adapted.iter().map(|module| (module.path.as_str(), module)).collect();
+    let saved = |path: &str| plan.saved.iter().any(|saved| saved == path);
+    let bias = |path: &str| plan.biases.iter().any(|module| module == path);
+    model.sites(&mut |path, site| match site {
+        Site::Projection(projection) | Site::Head(projection) => {
+            if let Some(module) = adapted.get(path) {
+                let (a, b) = make(module, projection.dims());
+                let dropout = config.lora_dropout();
+                projection.adapter = Some(LoraAdapter::new(path, a, b, module.scaling, dropout, is_trainable));
+            }
+            if saved(path) {
+                if let Weight::FourBit(weight) = &projection.weight {
+                    projection.weight = Weight::frozen(weight.dequantize(FloatDType::F32));
+                }
+                if let Weight::Dense(weight) = &mut projection.weight {
+                    *weight = trainable(weight.val());
+                }
+            }
+            if (saved(path) || bias(path))
+                && let Some(bias) = &mut projection.bias
+            {
+                *bias = trainable(bias.val());
+            }
+        }
+        Site::Embedding(embedding) if saved(path) => embedding.weight = trainable(embedding.weight.val()),
+        Site::Norm(weight) if saved(path) => *weight = trainable(weight.val()),
+        _ => {}
+    });
+    let (trained, total) = count_parameters(&model);
+    let AdapterPlan { adapted, saved, biases, .. } = plan;
+    (model, AttachReport { adapted, saved, biases, trainable: trained, total })
+}
+
+/// Every trained parameter with its key in an adapter file.
+fn each_saved<M: Adaptable>(
+    model: &mut M,
+    config: &LoraConfig,
+    visit: &mut dyn FnMut(String, ParameterMut<'_>),
+) {
+    let renames_bias = config.bias() == Bias::LoraOnly;
+    let adapted: Vec<String> = {
+        let mut paths = Vec::new();
+        model.sites(&mut |path, site| {
+            if let Site::Projection(projection) | Site::Head(projection) = site
+                && projection.adapter.is_some()
+            {
+                paths.push(path.to_owned());
+            }
+        });
+        paths
+    };
+    visit_parameters(model, &mut |name, parameter| {
+        if !parameter.is_trainable() {
+            return;
+        }
+        let module = name.strip_suffix(".bias").filter(|path| adapted.iter().any(|known| known == path));
+        let key = match module {
+            Some(path) if renames_bias => keys::base_layer_bias(path),
+            _ => keys::parameter(name),
+        };
+        visit(key, parameter);
+    });
+}
+
+fn matrix(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
+}

@@ -1,0 +1,383 @@
+//! The configuration of a LoRA adapter, with PEFT's fields and defaults.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    error::LoraError,
+    matcher::{ScalingRules, full_regex, layer_regex},
+    target::TargetModules,
+};
+
+/// The task types PEFT knows (0.21, `TaskType`).
+const TASK_TYPES: [&str; 6] =
+    ["SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"];
+
+/// Which biases of the base model are trained and saved along with the adapter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bias {
+    /// None (PEFT's default).
+    #[default]
+    None,
+    /// Those of every module that has one.
+    All,
+    /// Those of the adapted modules.
+    LoraOnly,
+}
+
+/// How a fresh adapter starts. Loaded adapters do not care.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InitLoraWeights {
+    /// `A ~ U(-1/√in, 1/√in)`, `B = 0` (PEFT's `true`): the model starts unchanged.
+    #[default]
+    Kaiming,
+    /// `A ~ N(0, (1/r)²)`, `B = 0` (PEFT's `"gaussian"`).
+    Gaussian,
+    /// `A ~ U(-1/√in, 1/√in)`, `B ~ U(-1/√r, 1/√r)` (PEFT's `false`): for tests, the model
+    /// starts changed.
+    Random,
+}
+
+/// The configuration of a LoRA adapter: PEFT's `LoraConfig` for plain and rank-stabilised LoRA.
+///
+/// An adapted projection computes `y = x·Wᵀ + s·(dropout(x)·Aᵀ)·Bᵀ` with `A` `[r, in]`,
+/// `B` `[out, r]` and `s = lora_alpha / r`, or `lora_alpha / √r` with `use_rslora`
+/// (Hu et al. 2021, arXiv:2106.09685; Kalajdzievski 2023, arXiv:2312.03732).
+///
+/// ```
+/// use burnisher_lora::{LoraConfig, TargetModules};
+///
+/// let config = LoraConfig::new(8)
+///     .with_lora_alpha(16.0)
+///     .with_target_modules(TargetModules::suffixes(["q_proj", "v_proj"]));
+/// config.validate()?;
+/// assert_eq!(config.scaling_for("model.layers.0.self_attn.q_proj")?, (8, 2.0));
+/// # Ok::<(), burnisher_lora::LoraError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraConfig {
+    pub(crate) r: usize,
+    pub(crate) lora_alpha: f64,
+    pub(crate) lora_dropout: f64,
+    pub(crate) target_modules: Option<TargetModules>,
+    pub(crate) exclude_modules: Option<TargetModules>,
+    pub(crate) layers_to_transform: Option<Vec<usize>>,
+    pub(crate) layers_pattern: Option<Vec<String>>,
+    pub(crate) rank_pattern: Vec<(String, usize)>,
+    pub(crate) alpha_pattern: Vec<(String, f64)>,
+    pub(crate) bias: Bias,
+    pub(crate) use_rslora: bool,
+    pub(crate) modules_to_save: Option<Vec<String>>,
+    pub(crate) init_lora_weights: InitLoraWeights,
+    pub(crate) task_type: Option<String>,
+    pub(crate) base_model_name_or_path: Option<String>,
+    pub(crate) revision: Option<String>,
+    /// PEFT's note on the base model's class; carried, not used.
+    pub(crate) auto_mapping: Option<Value>,
+    /// The version of PEFT that wrote the file this was read from.
+    pub(crate) peft_version: Option<String>,
+    pub(crate) extra: Map<String, Value>,
+}
+
+impl LoraConfig {
+    /// An adapter of rank `r` with PEFT's defaults: `lora_alpha` 8, no dropout, the
+    /// architecture's default target modules.
+    pub fn new(r: usize) -> Self {
+        Self {
+            r,
+            lora_alpha: 8.0,
+            lora_dropout: 0.0,
+            target_modules: None,
+            exclude_modules: None,
+            layers_to_transform: None,
+            layers_pattern: None,
+            rank_pattern: Vec::new(),
+            alpha_pattern: Vec::new(),
+            bias: Bias::None,
+            use_rslora: false,
+            modules_to_save: None,
+            init_lora_weights: InitLoraWeights::Kaiming,
+            task_type: None,
+            base_model_name_or_path: None,
+            revision: None,
+            auto_mapping: None,
+            peft_version: None,
+            extra: Map::new(),
+        }
+    }
+
+    /// The rank: `A` has `r` rows.
+    pub fn r(&self) -> usize {
+        self.r
+    }
+
+    /// The numerator of the scaling. PEFT's default is 8, whatever `r` is.
+    pub fn lora_alpha(&self) -> f64 {
+        self.lora_alpha
+    }
+
+    /// The probability, in `[0, 1)`, with which an element of the adapter's input is dropped in training.
+    /// The frozen projection sees the whole input.
+    pub fn lora_dropout(&self) -> f64 {
+        self.lora_dropout
+    }
+
+    /// Which modules are adapted; `None` takes PEFT's default for the architecture.
+    pub fn target_modules(&self) -> Option<&TargetModules> {
+        self.target_modules.as_ref()
+    }
+
+    /// Modules that are not adapted even if `target_modules` names them.
+    pub fn exclude_modules(&self) -> Option<&TargetModules> {
+        self.exclude_modules.as_ref()
+    }
+
+    /// The only layers that are adapted. An entry of `target_modules` that is a whole path is adapted in
+    /// any case, as in PEFT.
+    pub fn layers_to_transform(&self) -> Option<&[usize]> {
+        self.layers_to_transform.as_deref()
+    }
+
+    /// Names of the module lists the layer numbers count, as regular expressions; by default any.
+    pub fn layers_pattern(&self) -> Option<&[String]> {
+        self.layers_pattern.as_deref()
+    }
+
+    /// Ranks of single modules: the first regular expression that matches the path, or the path from a
+    /// dot on, wins.
+    pub fn rank_pattern(&self) -> &[(String, usize)] {
+        &self.rank_pattern
+    }
+
+    /// Alphas of single modules, chosen like [`LoraConfig::rank_pattern`].
+    pub fn alpha_pattern(&self) -> &[(String, f64)] {
+        &self.alpha_pattern
+    }
+
+    /// Which biases are trained.
+    pub fn bias(&self) -> Bias {
+        self.bias
+    }
+
+    /// Whether `lora_alpha` is divided by `√r` instead of `r`.
+    pub fn use_rslora(&self) -> bool {
+        self.use_rslora
+    }
+
+    /// Modules that are trained and saved whole, such as `lm_head`.
+    pub fn modules_to_save(&self) -> Option<&[String]> {
+        self.modules_to_save.as_deref()
+    }
+
+    /// How a fresh adapter starts.
+    pub fn init_lora_weights(&self) -> InitLoraWeights {
+        self.init_lora_weights
+    }
+
+    /// PEFT's task type, such as `CAUSAL_LM`; carried, not used.
+    pub fn task_type(&self) -> Option<&str> {
+        self.task_type.as_deref()
+    }
+
+    /// Where the base model came from.
+    pub fn base_model_name_or_path(&self) -> Option<&str> {
+        self.base_model_name_or_path.as_deref()
+    }
+
+    /// The revision of the base model; carried, not used.
+    pub fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
+    }
+
+    /// Fields of the file this was read from that PEFT 0.21 does not know. They are written back as
+    /// they were; their names are what a caller should report.
+    pub fn extra(&self) -> &Map<String, Value> {
+        &self.extra
+    }
+
+    /// Sets the numerator of the scaling.
+    pub fn with_lora_alpha(mut self, lora_alpha: f64) -> Self {
+        self.lora_alpha = lora_alpha;
+        self
+    }
+
+    /// Sets the dropout probability of the adapter's input.
+    pub fn with_lora_dropout(mut self, lora_dropout: f64) -> Self {
+        self.lora_dropout = lora_dropout;
+        self
+    }
+
+    /// Sets which modules are adapted.
+    pub fn with_target_modules(mut self, target_modules: TargetModules) -> Self {
+        self.target_modules = Some(target_modules);
+        self
+    }
+
+    /// Sets which modules are left alone even if they are targets.
+    pub fn with_exclude_modules(mut self, exclude_modules: TargetModules) -> Self {
+        self.exclude_modules = Some(exclude_modules);
+        self
+    }
+
+    /// Sets which layers are adapted.
+    pub fn with_layers_to_transform(mut self, layers: impl IntoIterator<Item = usize>) -> Self {
+        self.layers_to_transform = Some(layers.into_iter().collect());
+        self
+    }
+
+    /// Sets the names of the module lists that layer numbers count.
+    pub fn with_layers_pattern<S: Into<String>>(mut self, patterns: impl IntoIterator<Item = S>) -> Self {
+        self.layers_pattern = Some(patterns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sets the ranks of single modules.
+    pub fn with_rank_pattern<S: Into<String>>(
+        mut self,
+        patterns: impl IntoIterator<Item = (S, usize)>,
+    ) -> Self {
+        self.rank_pattern = patterns.into_iter().map(|(key, r)| (key.into(), r)).collect();
+        self
+    }
+
+    /// Sets the alphas of single modules.
+    pub fn with_alpha_pattern<S: Into<String>>(
+        mut self,
+        patterns: impl IntoIterator<Item = (S, f64)>,
+    ) -> Self {
+        self.alpha_pattern = patterns.into_iter().map(|(key, alpha)| (key.into(), alpha)).collect();
+        self
+    }
+
+    /// Sets which biases are trained.
+    pub fn with_bias(mut self, bias: Bias) -> Self {
+        self.bias = bias;
+        self
+    }
+
+    /// Sets whether the scaling is `lora_alpha / √r`.
+    pub fn with_use_rslora(mut self, use_rslora: bool) -> Self {
+        self.use_rslora = use_rslora;
+        self
+    }
+
+    /// Sets which modules are trained whole.
+    pub fn with_modules_to_save<S: Into<String>>(mut self, modules: impl IntoIterator<Item = S>) -> Self {
+        self.modules_to_save = Some(modules.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sets how a fresh adapter starts.
+    pub fn with_init_lora_weights(mut self, init_lora_weights: InitLoraWeights) -> Self {
+        self.init_lora_weights = init_lora_weights;
+        self
+    }
+
+    /// Sets PEFT's task type.
+    pub fn with_task_type(mut self, task_type: impl Into<String>) -> Self {
+        self.task_type = Some(task_type.into());
+        self
+    }
+
+    /// Sets where the base model came from.
+    pub fn with_base_model_name_or_path(mut self, base: impl Into<String>) -> Self {
+        self.base_model_name_or_path = Some(base.into());
+        self
+    }
+
+    /// The rank and the scaling of the module at `path`, after `rank_pattern` and
+    /// `alpha_pattern`.
+    ///
+    /// # Errors
+    /// [`LoraError::Config`] if a pattern is no regular expression.
+    pub fn scaling_for(&self, path: &str) -> Result<(usize, f64), LoraError> {
+        let (r, _, scaling) = ScalingRules::new(self)?.of(path);
+        Ok((r, scaling))
+    }
+
+    /// Checks every field by itself and the rules between fields that PEFT 0.21 enforces.
+    ///
+    /// # Errors
+    /// [`LoraError::Config`] naming the field.
+    pub fn validate(&self) -> Result<(), LoraError> {
+        check_rank("r", self.r)?;
+        check_alpha("lora_alpha", self.lora_alpha)?;
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            return Err(LoraError::config("lora_dropout", self.lora_dropout, "a number in [0, 1)"));
+        }
+        for (key, r) in &self.rank_pattern {
+            check_rank(&format!("rank_pattern[{key:?}]"), *r)?;
+        }
+        for (key, alpha) in &self.alpha_pattern {
+            check_alpha(&format!("alpha_pattern[{key:?}]"), *alpha)?;
+        }
+        ScalingRules::new(self)?;
+        self.validate_targets()?;
+        self.validate_layers()?;
+        match &self.task_type {
+            Some(task) if !TASK_TYPES.contains(&task.as_str()) => {
+                Err(LoraError::config("task_type", format_args!("{task:?}"), &one_of(&TASK_TYPES)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_targets(&self) -> Result<(), LoraError> {
+        match &self.target_modules {
+            Some(TargetModules::Suffixes(entries)) if entries.is_empty() => {
+                let wanted = "at least one module name (or nothing, for the default)";
+                return Err(LoraError::config("target_modules", "an empty list", wanted));
+            }
+            Some(TargetModules::Regex(pattern)) => {
+                full_regex("target_modules", pattern)?;
+            }
+            _ => {}
+        }
+        match &self.exclude_modules {
+            Some(TargetModules::AllLinear) => {
+                let wanted = "a list of module names or a regular expression";
+                Err(LoraError::config("exclude_modules", "all-linear", wanted))
+            }
+            Some(TargetModules::Regex(pattern)) => full_regex("exclude_modules", pattern).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_layers(&self) -> Result<(), LoraError> {
+        let not_a_list =
+            matches!(self.target_modules, Some(TargetModules::Regex(_) | TargetModules::AllLinear));
+        let pattern = self.layers_pattern.as_deref().unwrap_or_default();
+        for (field, given) in [
+            ("layers_to_transform", self.layers_to_transform.is_some()),
+            ("layers_pattern", !pattern.is_empty()),
+        ] {
+            if not_a_list && given {
+                let wanted = "nothing, because target_modules is not a list of module names";
+                return Err(LoraError::config(field, "given", wanted));
+            }
+        }
+        if !pattern.is_empty() && self.layers_to_transform.as_deref().unwrap_or_default().is_empty() {
+            let wanted = "layer numbers, because layers_pattern is given";
+            return Err(LoraError::config("layers_to_transform", "empty", wanted));
+        }
+        pattern.iter().try_for_each(|pattern| layer_regex(pattern).map(|_| ()))
+    }
+}
+
+fn check_rank(field: &str, r: usize) -> Result<(), LoraError> {
+    if r == 0 {
+        return Err(LoraError::config(field, r, "a rank above 0"));
+    }
+    Ok(())
+}
+
+/// Zero is refused: the adapter would be dead and get no gradient.
+fn check_alpha(field: &str, alpha: f64) -> Result<(), LoraError> {
+    if !alpha.is_finite() || alpha == 0.0 {
+        return Err(LoraError::config(field, alpha, "a finite number other than 0"));
+    }
+    Ok(())
+}
+
+fn one_of(names: &[&str]) -> String {
+    format!("one of {}", names.join(", "))
+}

@@ -1,0 +1,169 @@
+//! A model's adaptable places and its parameters, by Hugging Face's names.
+
+use burn::{
+    module::Param,
+    tensor::{FloatDType, Gradients, Tensor},
+};
+
+use crate::{
+    Embedding, ModuleInfo, ModuleKind, Projection,
+    projection::{Weight, frozen, trainable},
+};
+
+/// A place of a model that a fine-tuning method can change.
+#[derive(Debug)]
+pub enum Site<'a> {
+    /// A linear layer inside the model.
+    Projection(&'a mut Projection),
+    /// The output projection to the vocabulary, when it has a weight of its own.
+    Head(&'a mut Projection),
+    /// The token embedding.
+    Embedding(&'a mut Embedding),
+    /// A normalisation's weight.
+    Norm(&'a mut Param<Tensor<1>>),
+}
+
+/// A model whose places can be listed by module path, for example
+/// `model.layers.0.self_attn.q_proj`.
+pub trait Adaptable: Clone {
+    /// Hugging Face's `model_type`, which chooses the default `target_modules`.
+    fn model_type(&self) -> &str;
+
+    /// Whether the output projection shares the embedding's weight.
+    fn is_head_tied(&self) -> bool;
+
+    /// Calls `visit` with every place and its module path, always in the same order.
+    fn sites(&mut self, visit: &mut dyn FnMut(&str, Site<'_>));
+}
+
+/// A parameter of rank 1 or 2.
+#[derive(Debug)]
+pub enum ParameterMut<'a> {
+    /// A bias or a normalisation's weight.
+    Vector(&'a mut Param<Tensor<1>>),
+    /// A weight or an adapter's factor.
+    Matrix(&'a mut Param<Tensor<2>>),
+}
+
+/// Does the same to a parameter of either rank.
+macro_rules! on_parameter {
+    ($self:expr, $param:ident => $body:expr) => {
+        match $self {
+            ParameterMut::Vector($param) => $body,
+            ParameterMut::Matrix($param) => $body,
+        }
+    };
+}
+
+impl ParameterMut<'_> {
+    /// Whether the parameter receives gradients.
+    pub fn is_trainable(&self) -> bool {
+        on_parameter!(self, p => p.is_require_grad())
+    }
+
+    /// The parameter's shape.
+    pub fn shape(&self) -> Vec<usize> {
+        on_parameter!(self, p => p.lazy_shape().to_vec())
+    }
+
+    /// The number of values.
+    pub fn elements(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    /// The values outside autodiff, flattened.
+    pub fn flat(&self) -> Tensor<1> {
+        let count = self.elements();
+        on_parameter!(self, p => p.val().without_autodiff().reshape([count]))
+    }
+
+    /// Takes the parameter's gradient, flattened; `None` if the loss does not depend on it.
+    pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Tensor<1>> {
+        let count = self.elements();
+        on_parameter!(self, p => p.val().grad_remove(gradients).map(|grad| grad.reshape([count])))
+    }
+
+    /// Replaces the values by flattened ones; the parameter stays trainable or frozen, and keeps its dtype.
+    ///
+    /// # Panics
+    /// If the number of values differs.
+    pub fn set_flat(&mut self, values: Tensor<1>) {
+        on_parameter!(self, p => {
+            let was_trainable = p.is_require_grad();
+            let dtype = FloatDType::from(p.val().dtype());
+            let value = values.reshape(p.lazy_shape()).cast(dtype);
+            **p = if was_trainable { trainable(value) } else { frozen(value) };
+        })
+    }
+
+    /// Makes the parameter trainable or frozen.
+    pub fn set_trainable(&mut self, is_trainable: bool) {
+        on_parameter!(self, p => {
+            let value = p.val();
+            **p = if is_trainable { trainable(value) } else { frozen(value) };
+        })
+    }
+}
+
+/// Calls `visit` with every dense parameter and its name: the checkpoint's name
+/// (`model.norm.weight`), or PEFT's for adapters (`….q_proj.lora_A.weight`). 4-bit weights are no
+/// parameters.
+pub fn visit_parameters<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(&str, ParameterMut<'_>)) {
+    model.sites(&mut |path, site| match site {
+        Site::Projection(projection) | Site::Head(projection) => {
+            if let Weight::Dense(weight) = &mut projection.weight {
+                visit(&format!("{path}.weight"), ParameterMut::Matrix(weight));
+            }
+            if let Some(bias) = &mut projection.bias {
+                visit(&format!("{path}.bias"), ParameterMut::Vector(bias));
+            }
+            if let Some(adapter) = &mut projection.adapter {
+                visit(&format!("{path}.lora_A.weight"), ParameterMut::Matrix(&mut adapter.a));
+                visit(&format!("{path}.lora_B.weight"), ParameterMut::Matrix(&mut adapter.b));
+            }
+        }
+        Site::Embedding(embedding) => {
+            visit(&format!("{path}.weight"), ParameterMut::Matrix(&mut embedding.weight));
+        }
+        Site::Norm(weight) => visit(&format!("{path}.weight"), ParameterMut::Vector(weight)),
+    });
+}
+
+/// The model's modules, as targets are chosen from them.
+pub fn modules<M: Adaptable>(model: &M) -> Vec<ModuleInfo> {
+    let mut found = Vec::new();
+    model.clone().sites(&mut |path, site| {
+        let (kind, has_bias) = match &site {
+            Site::Projection(projection) => (ModuleKind::Linear, projection.bias.is_some()),
+            Site::Head(projection) => (ModuleKind::Head, projection.bias.is_some()),
+            Site::Embedding(_) => (ModuleKind::Embedding, false),
+            Site::Norm(_) => (ModuleKind::Norm, false),
+        };
+        found.push(ModuleInfo { path: path.to_owned(), kind, has_bias });
+    });
+    found
+}
+
+/// How many values are trained, and how many there are (a 4-bit weight counts its values).
+pub fn count_parameters<M: Adaptable>(model: &M) -> (usize, usize) {
+    let (mut trained, mut total) = (0, 0);
+    let mut copy = model.clone();
+    visit_parameters(&mut copy, &mut |_, parameter| {
+        total += parameter.elements();
+        trained += if parameter.is_trainable() { parameter.elements() } else { 0 };
+    });
+    copy.sites(&mut |_, site| {
+        if let Site::Projection(projection) | Site::Head(projection) = site
+            && let Weight::FourBit(weight) = &projection.weight
+        {
+            total += weight.dims().iter().product::<usize>();
+        }
+    });
+    (trained, total)
+}
+
+/// Makes every dense parameter trainable: full fine-tuning.
+pub fn train_all<M: Adaptable>(mut model: M) -> M {
+    visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(true));
+    model
+}

@@ -1,0 +1,138 @@
+//! The one projection type: any storage of the weight, with or without an adapter.
+
+use burn::{
+    module::{Module, Param, ParamId},
+    tensor::{Device, FloatDType, Tensor},
+};
+use burnisher_kernels::{
+    DropoutKeys, FourBitWeight, FrozenWeight, LoraFactors, linear, lora_linear,
+};
+
+use crate::adapter::LoraAdapter;
+
+/// How a projection's weight `[out, in]` is stored.
+#[derive(Module, Debug)]
+pub enum Weight {
+    /// Every value; the only form that can be trained itself.
+    Dense(Param<Tensor<2>>),
+    /// NF4, frozen.
+    FourBit(FourBitWeight),
+}
+
+impl Weight {
+    /// A frozen dense weight.
+    pub fn frozen(weight: Tensor<2>) -> Self {
+        Self::Dense(frozen(weight))
+    }
+
+    /// The shape `[out, in]`.
+    pub fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Dense(weight) => weight.lazy_shape().dims(),
+            Self::FourBit(weight) => weight.dims(),
+        }
+    }
+
+    fn as_frozen(&self) -> FrozenWeight {
+        match self {
+            Self::Dense(weight) => FrozenWeight::Dense(weight.val()),
+            Self::FourBit(weight) => FrozenWeight::FourBit(weight.clone()),
+        }
+    }
+}
+
+/// A linear layer `y = x·Wᵀ + bias`, plus `s·(x·Aᵀ)·Bᵀ` when a LoRA adapter is attached.
+#[derive(Module, Debug)]
+pub struct Projection {
+    pub(crate) weight: Weight,
+    pub(crate) bias: Option<Param<Tensor<1>>>,
+    pub(crate) adapter: Option<LoraAdapter>,
+    /// The base weight as it was, while the adapter is merged into `weight`.
+    pub(crate) unmerged: Option<Weight>,
+}
+
+impl Projection {
+    /// A projection with a frozen bias, if it has one.
+    pub fn new(weight: Weight, bias: Option<Tensor<1>>) -> Self {
+        Self { weight, bias: bias.map(frozen), adapter: None, unmerged: None }
+    }
+
+    /// `[.., in] -> [.., out]`; `keys` switches the adapter's dropout on.
+    ///
+    /// # Panics
+    /// If the last dimension of `x` is not the weight's `in`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>, keys: Option<&DropoutKeys>) -> Tensor<D> {
+        let y = match (&self.weight, &self.adapter) {
+            (Weight::Dense(weight), _) if weight.is_require_grad() => trained(x, weight.val()),
+            (weight, Some(adapter)) if self.unmerged.is_none() => {
+                let dropout = adapter.dropout(keys);
+                lora_linear(x, &weight.as_frozen(), &adapter.factors(), dropout.as_ref())
+            }
+            (weight, _) => linear(x, &weight.as_frozen()),
+        };
+        match &self.bias {
+            Some(bias) => {
+                let dtype = FloatDType::from(y.dtype());
+                y + bias.val().cast(dtype).unsqueeze()
+            }
+            None => y,
+        }
+    }
+
+    /// The shape of the weight, `[out, in]`.
+    pub fn dims(&self) -> [usize; 2] {
+        self.weight.dims()
+    }
+
+    /// How the weight is stored.
+    pub fn weight(&self) -> &Weight {
+        &self.weight
+    }
+
+    /// The bias `[out]`, if there is one.
+    pub fn bias(&self) -> Option<Tensor<1>> {
+        self.bias.as_ref().map(Param::val)
+    }
+
+    /// The attached adapter.
+    pub fn adapter(&self) -> Option<&LoraAdapter> {
+        self.adapter.as_ref()
+    }
+
+    /// The weight `[out, in]` in `dtype`, without the adapter (unless merged); on the tape if it is trained.
+    pub fn dense_weight(&self, dtype: FloatDType) -> Tensor<2> {
+        match &self.weight {
+            Weight::Dense(weight) => weight.val().cast(dtype),
+            Weight::FourBit(weight) => weight.dequantize(dtype),
+        }
+    }
+
+    /// The device that holds the weight.
+    pub fn device(&self) -> Device {
+        match &self.weight {
+            Weight::Dense(weight) => weight.lazy_device(),
+            Weight::FourBit(weight) => weight.device(),
+        }
+        .without_autodiff()
+    }
+}
+
+/// `x·Wᵀ` with a trained weight, by Burn's differentiable product.
+fn trained<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
+    let mut dims = x.dims();
+    let [out, inn] = weight.dims();
+    assert_eq!(dims[D - 1], inn, "projection: the last dimension of x must be the weight's `in`");
+    let rows = dims[..D - 1].iter().product::<usize>();
+    dims[D - 1] = out;
+    x.reshape([rows, inn]).matmul(weight.transpose()).reshape(dims)
+}
+
+/// A parameter that is not trained, outside autodiff.
+pub(crate) fn frozen<const D: usize>(tensor: Tensor<D>) -> Param<Tensor<D>> {
+    Param::initialized(ParamId::new(), tensor.without_autodiff())
+}
+
+/// A trained parameter: an autodiff leaf.
+pub(crate) fn trainable<const D: usize>(tensor: Tensor<D>) -> Param<Tensor<D>> {
+    Param::from_tensor(tensor.without_autodiff().autodiff())
+}

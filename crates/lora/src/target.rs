@@ -1,0 +1,252 @@
+//! Which modules of a model an adapter changes: PEFT's matching rules, but strict.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    config::{Bias, LoraConfig},
+    error::LoraError,
+    matcher::{Hit, Layers, Matcher, ScalingRules, no_target},
+};
+
+/// PEFT's default `target_modules` by `model_type` (peft 0.21, src/peft/utils/constants.py).
+const DEFAULT_TARGETS: &[(&[&str], &[&str])] = &[
+    (
+        &[
+            "bart",
+            "gemma",
+            "gemma2",
+            "gemma3_text",
+            "gpt_neo",
+            "gptj",
+            "llama",
+            "llama4",
+            "mistral",
+            "mixtral",
+            "opt",
+            "qwen2",
+            "qwen3",
+            "stablelm",
+        ],
+        &["q_proj", "v_proj"],
+    ),
+    (&["phi"], &["q_proj", "v_proj", "fc1", "fc2"]),
+    (&["bloom", "chatglm", "falcon", "gpt_neox"], &["query_key_value"]),
+    (&["gpt2", "gpt_bigcode"], &["c_attn"]),
+    (&["codegen"], &["qkv_proj"]),
+    (&["mpt"], &["Wqkv"]),
+    (&["mt5", "t5"], &["q", "v"]),
+];
+
+/// A choice of modules by their dotted paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetModules {
+    /// A module is chosen if its path is an entry or ends in a dot and an entry: `q_proj` chooses
+    /// `model.layers.0.self_attn.q_proj`, not `my_q_proj`.
+    Suffixes(Vec<String>),
+    /// A module is chosen if the regular expression matches its whole path. Look-around and
+    /// back-references, which Python has, are an error.
+    Regex(String),
+    /// Every projection but the output head.
+    AllLinear,
+}
+
+impl TargetModules {
+    /// A list of module names or path endings.
+    pub fn suffixes<S: Into<String>>(entries: impl IntoIterator<Item = S>) -> Self {
+        Self::Suffixes(entries.into_iter().map(Into::into).collect())
+    }
+
+    /// A regular expression over whole paths.
+    pub fn regex(pattern: impl Into<String>) -> Self {
+        Self::Regex(pattern.into())
+    }
+}
+
+/// What a module of a model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModuleKind {
+    /// A projection `[out, in]`.
+    Linear,
+    /// The projection to the vocabulary.
+    Head,
+    /// The token embedding `[vocab, dim]`.
+    Embedding,
+    /// A normalisation.
+    Norm,
+}
+
+impl ModuleKind {
+    /// Can it carry an adapter? The others can be trained and saved whole.
+    pub(crate) fn is_adaptable(self) -> bool {
+        matches!(self, Self::Linear | Self::Head)
+    }
+}
+
+/// A module of a model that has weights, by its path in the Hugging Face model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleInfo {
+    /// Such as `model.layers.0.self_attn.q_proj`, without `.weight`.
+    pub path: String,
+    /// What it is.
+    pub kind: ModuleKind,
+    /// Whether it has a bias.
+    pub has_bias: bool,
+}
+
+/// A module that gets an adapter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdaptedModule {
+    /// Its path.
+    pub path: String,
+    /// The rank of its adapter.
+    pub r: usize,
+    /// The numerator of its scaling.
+    pub alpha: f64,
+    /// The factor of the adapter's output: `alpha / r`, or `alpha / √r`.
+    pub scaling: f64,
+}
+
+/// What a configuration means for one model.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AdapterPlan {
+    /// The modules that get an adapter, in the model's order; at least one.
+    pub adapted: Vec<AdaptedModule>,
+    /// The paths of the modules that are trained and saved whole, in the model's order.
+    pub saved: Vec<String>,
+    /// The paths of the modules whose bias is trained. Biases of `saved` are not repeated.
+    pub biases: Vec<String>,
+    /// `target_modules` as PEFT writes it: the default spelled out, all-linear as the list of the
+    /// projections, anything else as it is.
+    pub target_modules: TargetModules,
+}
+
+/// Chooses the modules of a model that `config` adapts, trains whole, or trains the bias of.
+///
+/// The rules are those of peft 0.21, src/peft/tuners/tuners_utils.py
+/// `check_target_module_exists`: `exclude_modules` and `modules_to_save` first, then
+/// `target_modules`, then the layer numbers, which do not touch a target named by its whole path.
+/// Unlike PEFT, nothing is allowed to match nothing.
+///
+/// # Errors
+/// [`LoraError::Config`] if `config` is not valid; [`LoraError::NoTarget`] for entries of
+/// `target_modules`, `exclude_modules`, `modules_to_save`, `layers_to_transform`,
+/// `layers_pattern`, `rank_pattern` or `alpha_pattern` that match no module of the model;
+/// [`LoraError::NothingLeft`] if every target is left out; [`LoraError::NotAdaptable`] if a target
+/// is no projection; [`LoraError::UnknownArchitecture`] if `target_modules` is not given and PEFT has no
+/// default for `model_type`.
+pub fn plan(config: &LoraConfig, modules: &[ModuleInfo], model_type: &str) -> Result<AdapterPlan, LoraError> {
+    config.validate()?;
+    let targets = match &config.target_modules {
+        Some(targets) => targets.clone(),
+        None => default_targets(model_type)?,
+    };
+    let target = Matcher::new("target_modules", &targets)?;
+    let exclude = match &config.exclude_modules {
+        Some(exclude) => Matcher::new("exclude_modules", exclude)?,
+        None => Matcher::Entries(Vec::new()),
+    };
+    let save = Matcher::Entries(config.modules_to_save.clone().unwrap_or_default());
+    target.check_used("target_modules", modules)?;
+    exclude.check_used("exclude_modules", modules)?;
+    save.check_used("modules_to_save", modules)?;
+    let layers = Layers::new(config, modules)?;
+    let rules = ScalingRules::new(config)?;
+    let paths: Vec<&str> = modules.iter().map(|module| module.path.as_str()).collect();
+    for (field, unused) in rules.unused(&paths) {
+        if !unused.is_empty() {
+            return Err(no_target(field, unused, modules));
+        }
+    }
+
+    let chosen: Vec<&ModuleInfo> = modules
+        .iter()
+        .filter(|module| exclude.hit(module).is_none() && save.hit(module).is_none())
+        .filter(|module| match target.hit(module) {
+            Some(Hit::WholePath) => true,
+            Some(Hit::Pattern) => layers.contain(&module.path),
+            None => false,
+        })
+        .collect();
+    if chosen.is_empty() {
+        let matched = modules.iter().filter(|module| target.hit(module).is_some());
+        let matched = matched.map(|module| module.path.clone()).collect();
+        return Err(LoraError::NothingLeft { matched });
+    }
+    let others: Vec<String> = paths_of(chosen.iter().copied().filter(|module| !module.kind.is_adaptable()));
+    if !others.is_empty() {
+        return Err(LoraError::NotAdaptable { modules: others });
+    }
+
+    let biases = modules.iter().filter(|module| {
+        module.has_bias
+            && match config.bias {
+                Bias::None => false,
+                Bias::All => save.hit(module).is_none(),
+                Bias::LoraOnly => chosen.iter().any(|chosen| chosen.path == module.path),
+            }
+    });
+    Ok(AdapterPlan {
+        saved: paths_of(modules.iter().filter(|module| save.hit(module).is_some())),
+        biases: paths_of(biases),
+        target_modules: match targets {
+            TargetModules::AllLinear => TargetModules::Suffixes(paths_of(
+                modules.iter().filter(|module| target.hit(module).is_some()),
+            )),
+            named => named,
+        },
+        adapted: chosen
+            .into_iter()
+            .map(|module| {
+                let (r, alpha, scaling) = rules.of(&module.path);
+                AdaptedModule { path: module.path.clone(), r, alpha, scaling }
+            })
+            .collect(),
+    })
+}
+
+/// The line PEFT's `print_trainable_parameters` prints: parameters that are trained, all
+/// parameters with the adapter's, and the percentage.
+///
+/// ```
+/// assert_eq!(
+///     burnisher_lora::trainable_summary(8192, 93248),
+///     "trainable params: 8,192 || all params: 93,248 || trainable%: 8.7852"
+/// );
+/// ```
+pub fn trainable_summary(trainable: usize, total: usize) -> String {
+    let percent = if total == 0 { 0.0 } else { 100.0 * trainable as f64 / total as f64 };
+    let (trainable, total) = (with_commas(trainable), with_commas(total));
+    format!("trainable params: {trainable} || all params: {total} || trainable%: {percent:.4}")
+}
+
+fn with_commas(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+fn default_targets(model_type: &str) -> Result<TargetModules, LoraError> {
+    let row = DEFAULT_TARGETS.iter().find(|(types, _)| types.contains(&model_type));
+    match row {
+        Some((_, names)) => Ok(TargetModules::suffixes(names.iter().copied())),
+        None => {
+            let known: BTreeSet<&str> =
+                DEFAULT_TARGETS.iter().flat_map(|(types, _)| types.iter().copied()).collect();
+            Err(LoraError::UnknownArchitecture {
+                model_type: model_type.into(),
+                known: known.into_iter().map(String::from).collect(),
+            })
+        }
+    }
+}
+
+fn paths_of<'a>(modules: impl Iterator<Item = &'a ModuleInfo>) -> Vec<String> {
+    modules.map(|module| module.path.clone()).collect()
+}

@@ -1,0 +1,245 @@
+//! The decoder: embedding, blocks, final norm, output projection.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, FloatDType, Tensor},
+};
+use burnisher_data::TokenBatch;
+use burnisher_kernels::{
+    DropoutKeys, NormWeight, SummedLoss, cross_entropy, linear_cross_entropy, rms_norm, token_losses,
+};
+use burnisher_lora::{Adaptable, Embedding, Projection, Site};
+
+use crate::{
+    attention::{PassContext, SelfAttention},
+    config::ModelConfig,
+    kv_cache::KvCache,
+    mlp::Mlp,
+};
+
+/// RMSNorm with its weight `[hidden]`.
+#[derive(Module, Debug)]
+pub(crate) struct Norm {
+    pub(crate) weight: Param<Tensor<1>>,
+    #[module(skip)]
+    pub(crate) epsilon: f64,
+    #[module(skip)]
+    pub(crate) form: NormWeight,
+}
+
+impl Norm {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        rms_norm(x, self.weight.val(), self.epsilon, self.form)
+    }
+}
+
+/// One decoder block: attention and MLP, each behind a norm and added to its input.
+#[derive(Module, Debug)]
+pub(crate) struct Block {
+    pub(crate) input_layernorm: Norm,
+    pub(crate) self_attn: SelfAttention,
+    pub(crate) post_attention_layernorm: Norm,
+    pub(crate) mlp: Mlp,
+}
+
+/// A decoder language model.
+///
+/// Module paths and parameter names are Hugging Face's. Frozen weights stay outside autodiff;
+/// only trained parameters are autodiff leaves.
+#[derive(Module, Debug)]
+pub struct CausalLm {
+    pub(crate) embed_tokens: Embedding,
+    pub(crate) layers: Vec<Block>,
+    pub(crate) norm: Norm,
+    /// `None`: the embedding's weight is the head's too.
+    pub(crate) lm_head: Option<Projection>,
+    #[module(skip)]
+    pub(crate) config: ModelConfig,
+}
+
+/// The tokens of one forward pass, row-major `[rows, t]`.
+#[derive(Clone, Debug)]
+pub struct ModelInput<'a> {
+    /// Number of sequences.
+    pub rows: usize,
+    /// Token ids.
+    pub ids: &'a [u32],
+    /// Position of each token in its document.
+    pub positions: &'a [u32],
+    /// Number of each token's document within its row: tokens see only their own. 0 is padding.
+    pub segments: &'a [u32],
+    /// Dropout keys; `None` switches dropout off.
+    pub dropout: Option<&'a DropoutKeys>,
+}
+
+impl<'a> ModelInput<'a> {
+    /// The tokens of a batch, without dropout.
+    pub fn from_batch(batch: &'a TokenBatch) -> Self {
+        Self {
+            rows: batch.rows,
+            ids: &batch.input_ids,
+            positions: &batch.position_ids,
+            segments: &batch.segment_ids,
+            dropout: None,
+        }
+    }
+
+    /// The same with dropout.
+    pub fn with_dropout(self, keys: Option<&'a DropoutKeys>) -> Self {
+        Self { dropout: keys, ..self }
+    }
+}
+
+impl CausalLm {
+    /// The model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The device of the model's weights, without autodiff.
+    pub fn device(&self) -> Device {
+        self.norm.weight.lazy_device().without_autodiff()
+    }
+
+    /// The dtype of the model's activations: that of its embedding.
+    pub fn dtype(&self) -> FloatDType {
+        FloatDType::from(self.embed_tokens.weight().dtype())
+    }
+
+    /// Hidden states after the final norm, `[rows, t, hidden]`.
+    ///
+    /// # Panics
+    /// If the input's lengths are not `rows · t`, or an id is outside the vocabulary.
+    pub fn hidden(&self, input: &ModelInput<'_>) -> Tensor<3> {
+        self.pass(input, None)
+    }
+
+    /// Logits of every position, `[rows, t, vocab]`.
+    pub fn logits(&self, input: &ModelInput<'_>) -> Tensor<3> {
+        self.head(self.hidden(input), input.dropout)
+    }
+
+    /// The summed loss of a batch over its labels, each predicted from the token before it.
+    pub fn loss(&self, batch: &TokenBatch, dropout: Option<&DropoutKeys>) -> SummedLoss {
+        let (hidden, targets) = self.loss_input(batch, dropout);
+        match &self.lm_head {
+            Some(head) if head.adapter().is_some() => {
+                cross_entropy(head.forward(hidden, dropout), &targets)
+            }
+            _ => linear_cross_entropy(hidden, self.head_weight(), &targets),
+        }
+    }
+
+    /// The loss of every label in nats, `[rows · t]`: entry `i` belongs to the label after token `i`.
+    pub fn token_losses(&self, batch: &TokenBatch) -> Vec<f32> {
+        let (hidden, targets) = self.loss_input(batch, None);
+        match &self.lm_head {
+            Some(head) if head.adapter().is_some() => {
+                let logits = head.forward(hidden, None);
+                let width = logits.dims()[1];
+                // The identity as head: the logits are the hidden states.
+                token_losses(logits.clone(), Tensor::eye(width, &logits.device()), &targets)
+            }
+            _ => token_losses(hidden, self.head_weight(), &targets),
+        }
+    }
+
+    fn loss_input(&self, batch: &TokenBatch, dropout: Option<&DropoutKeys>) -> (Tensor<2>, Vec<i64>) {
+        let hidden = self.hidden(&ModelInput::from_batch(batch).with_dropout(dropout));
+        let [rows, length, width] = hidden.dims();
+        (hidden.reshape([rows * length, width]), shifted(&batch.labels, length))
+    }
+
+    /// The head's weight `[vocab, hidden]`, on the tape if it is trained.
+    fn head_weight(&self) -> Tensor<2> {
+        match &self.lm_head {
+            Some(head) => head.dense_weight(self.dtype()),
+            None => self.embed_tokens.weight(),
+        }
+    }
+
+    pub(crate) fn head(&self, hidden: Tensor<3>, keys: Option<&DropoutKeys>) -> Tensor<3> {
+        match &self.lm_head {
+            Some(head) => head.forward(hidden, keys),
+            None => {
+                let [rows, length, width] = hidden.dims();
+                let weight = self.embed_tokens.weight();
+                let vocab = weight.dims()[0];
+                let logits = hidden.reshape([rows * length, width]).matmul(weight.transpose());
+                logits.reshape([rows, length, vocab])
+            }
+        }
+    }
+
+    /// One pass over the blocks; a cache is extended by the input's tokens.
+    pub(crate) fn pass(&self, input: &ModelInput<'_>, mut cache: Option<&mut KvCache>) -> Tensor<3> {
+        let mut x = self.embed_tokens.forward(input.ids, input.rows);
+        let dtype = FloatDType::from(x.dtype());
+        let context = PassContext::new(
+            &self.config,
+            input.rows,
+            input.positions,
+            input.segments,
+            cache.as_deref(),
+            input.dropout,
+            dtype,
+            &self.device(),
+        );
+        for (index, block) in self.layers.iter().enumerate() {
+            let layer = cache.as_mut().map(|cache| &mut cache.layers[index]);
+            let attended = block.self_attn.forward(block.input_layernorm.forward(x.clone()), &context, layer);
+            x = x + attended;
+            let fed = block.mlp.forward(block.post_attention_layernorm.forward(x.clone()), context.keys);
+            x = x + fed;
+        }
+        if let Some(cache) = cache {
+            cache.advance(input.segments);
+        }
+        self.norm.forward(x)
+    }
+}
+
+/// Labels moved one to the left within each row of `length`: what each position is to predict.
+fn shifted(labels: &[i64], length: usize) -> Vec<i64> {
+    let rows = labels.chunks(length.max(1));
+    rows.flat_map(|row| row[1..].iter().copied().chain([burnisher_kernels::IGNORE_INDEX])).collect()
+}
+
+impl Adaptable for CausalLm {
+    fn model_type(&self) -> &str {
+        self.config.family.model_type()
+    }
+
+    fn is_head_tied(&self) -> bool {
+        self.lm_head.is_none()
+    }
+
+    fn sites(&mut self, visit: &mut dyn FnMut(&str, Site<'_>)) {
+        visit("model.embed_tokens", Site::Embedding(&mut self.embed_tokens));
+        for (index, block) in self.layers.iter_mut().enumerate() {
+            let Block { input_layernorm, self_attn, post_attention_layernorm, mlp } = block;
+            visit(&format!("model.layers.{index}.input_layernorm"), Site::Norm(&mut input_layernorm.weight));
+            for (name, projection) in [
+                ("self_attn.q_proj", &mut self_attn.q_proj),
+                ("self_attn.k_proj", &mut self_attn.k_proj),
+                ("self_attn.v_proj", &mut self_attn.v_proj),
+                ("self_attn.o_proj", &mut self_attn.o_proj),
+            ] {
+                visit(&format!("model.layers.{index}.{name}"), Site::Projection(projection));
+            }
+            let post = &mut post_attention_layernorm.weight;
+            visit(&format!("model.layers.{index}.post_attention_layernorm"), Site::Norm(post));
+            for (name, projection) in [
+                ("mlp.gate_proj", &mut mlp.gate_proj),
+                ("mlp.up_proj", &mut mlp.up_proj),
+                ("mlp.down_proj", &mut mlp.down_proj),
+            ] {
+                visit(&format!("model.layers.{index}.{name}"), Site::Projection(projection));
+            }
+        }
+        visit("model.norm", Site::Norm(&mut self.norm.weight));
+        if let Some(head) = &mut self.lm_head {
+            visit("lm_head", Site::Head(head));
+        }
+    }
+}

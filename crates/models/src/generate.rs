@@ -1,0 +1,161 @@
+//! Generation with a key/value cache.
+
+use burn::tensor::DType;
+use burnisher_data::Tokenizer;
+
+use crate::{
+    CausalLm, GenerationConfig, ModelError, ModelInput, Sampling,
+    kv_cache::KvCache,
+};
+
+/// How to generate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateConfig {
+    /// At most this many new tokens per prompt.
+    pub max_new_tokens: usize,
+    /// Tokens that end a sequence; they are not part of the result.
+    pub stop_ids: Vec<u32>,
+    /// Greedy, or how to sample.
+    pub sampling: Sampling,
+    /// The seed of sampling.
+    pub seed: u64,
+}
+
+impl GenerateConfig {
+    /// Greedy, 128 new tokens, no stop tokens.
+    pub fn new() -> Self {
+        Self { max_new_tokens: 128, stop_ids: Vec::new(), sampling: Sampling::Greedy, seed: 0 }
+    }
+
+    /// Sets the number of new tokens.
+    #[must_use]
+    pub fn with_max_new_tokens(self, max_new_tokens: usize) -> Self {
+        Self { max_new_tokens, ..self }
+    }
+
+    /// Sets the tokens that end a sequence.
+    #[must_use]
+    pub fn with_stop_ids(self, stop_ids: Vec<u32>) -> Self {
+        Self { stop_ids, ..self }
+    }
+
+    /// Sets the sampling and its seed.
+    #[must_use]
+    pub fn with_sampling(self, sampling: Sampling, seed: u64) -> Self {
+        Self { sampling, seed, ..self }
+    }
+}
+
+impl Default for GenerateConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CausalLm {
+    /// Continues each prompt. Prompts of different lengths run as one batch, padded on the left.
+    ///
+    /// # Errors
+    /// [`ModelError`] for an empty prompt, a token outside the vocabulary, or an invalid sampling setting.
+    pub fn generate_ids(
+        &self,
+        prompts: &[Vec<u32>],
+        config: &GenerateConfig,
+    ) -> Result<Vec<Vec<u32>>, ModelError> {
+        self.check_prompts(prompts)?;
+        let rows = prompts.len();
+        let mut outputs = vec![Vec::new(); rows];
+        if rows == 0 || config.max_new_tokens == 0 {
+            return Ok(outputs);
+        }
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let device = self.device();
+        let mut cache = KvCache::new(self.config(), rows, longest + config.max_new_tokens, self.dtype(), &device);
+        let (mut ids, mut positions, mut segments) = (Vec::new(), Vec::new(), Vec::new());
+        for prompt in prompts {
+            let padding = longest - prompt.len();
+            ids.extend(std::iter::repeat_n(0, padding).chain(prompt.iter().copied()));
+            positions.extend(std::iter::repeat_n(0, padding).chain(0..prompt.len() as u32));
+            segments.extend(std::iter::repeat_n(0, padding).chain(std::iter::repeat_n(1, prompt.len())));
+        }
+        let mut seen: Vec<Vec<u32>> = prompts.to_vec();
+        let mut running = vec![true; rows];
+        for step in 0..config.max_new_tokens {
+            let input = ModelInput {
+                rows,
+                ids: &ids,
+                positions: &positions,
+                segments: &segments,
+                dropout: None,
+            };
+            let hidden = self.pass(&input, Some(&mut cache));
+            let length = hidden.dims()[1];
+            let logits = self.head(hidden.narrow(1, length - 1, 1), None);
+            let vocab = logits.dims()[2];
+            let logits: Vec<f32> = logits.to_data().convert_dtype(DType::F32).iter::<f32>().collect();
+            let mut next = Vec::with_capacity(rows);
+            for (row, logits) in logits.chunks(vocab).enumerate() {
+                let stream = (row as u64) << 32 | step as u64;
+                let id = config.sampling.pick(logits, &seen[row], config.seed, stream)?;
+                next.push(id);
+                if running[row] && config.stop_ids.contains(&id) {
+                    running[row] = false;
+                }
+                if running[row] {
+                    outputs[row].push(id);
+                    seen[row].push(id);
+                }
+            }
+            if !running.contains(&true) {
+                break;
+            }
+            positions = prompts.iter().map(|prompt| (prompt.len() + step) as u32).collect();
+            segments = vec![1; rows];
+            ids = next;
+        }
+        Ok(outputs)
+    }
+
+    /// Continues a text.
+    ///
+    /// # Errors
+    /// As [`CausalLm::generate_ids`], and for a text that the tokenizer cannot encode.
+    pub fn generate(
+        &self,
+        tokenizer: &Tokenizer,
+        prompt: &str,
+        config: &GenerateConfig,
+    ) -> Result<String, ModelError> {
+        let ids = tokenizer.encode(prompt, true)?;
+        let outputs = self.generate_ids(&[ids], config)?;
+        Ok(tokenizer.decode(&outputs[0], true)?)
+    }
+
+    fn check_prompts(&self, prompts: &[Vec<u32>]) -> Result<(), ModelError> {
+        let vocab = self.config().vocab_size;
+        for (index, prompt) in prompts.iter().enumerate() {
+            if prompt.is_empty() {
+                return Err(ModelError::prompt(index, "no tokens", "at least one token"));
+            }
+            if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocab) {
+                return Err(ModelError::prompt(index, &format!("token {id}"), &format!("ids below {vocab}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The stop tokens of a model: its generation configuration's, else its configuration's, and the
+/// tokenizer's end of sequence.
+pub fn stop_ids(generation: Option<&GenerationConfig>, model: &CausalLm, tokenizer: Option<&Tokenizer>) -> Vec<u32> {
+    let mut ids = generation.map(|config| config.eos_token_ids.clone()).unwrap_or_default();
+    if ids.is_empty() {
+        ids.clone_from(&model.config().eos_token_ids);
+    }
+    if let Some(eos) = tokenizer.and_then(Tokenizer::eos_id)
+        && !ids.contains(&eos)
+    {
+        ids.push(eos);
+    }
+    ids
+}

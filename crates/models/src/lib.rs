@@ -1,0 +1,1 @@
+//! Decoder language models for Burn, read from Hugging Face directories: Llama, Mistral, Gemma.

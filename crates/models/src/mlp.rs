@@ -1,0 +1,24 @@
+//! The gated feed-forward layer.
+
+use burn::{module::Module, tensor::Tensor};
+use burnisher_kernels::{Activation, DropoutKeys, gated_activation};
+use burnisher_lora::Projection;
+
+/// `down(act(gate(x)) · up(x))`.
+#[derive(Module, Debug)]
+pub(crate) struct Mlp {
+    pub(crate) gate_proj: Projection,
+    pub(crate) up_proj: Projection,
+    pub(crate) down_proj: Projection,
+    #[module(skip)]
+    pub(crate) activation: Activation,
+}
+
+impl Mlp {
+    /// `[b, t, h] -> [b, t, h]`.
+    pub(crate) fn forward(&self, x: Tensor<3>, keys: Option<&DropoutKeys>) -> Tensor<3> {
+        let gate = self.gate_proj.forward(x.clone(), keys);
+        let up = self.up_proj.forward(x, keys);
+        self.down_proj.forward(gated_activation(gate, up, self.activation), keys)
+    }
+}

@@ -1,0 +1,130 @@
+//! The numbers of rotary position embedding in the rotate-half layout of Hugging Face checkpoints.
+//!
+//! Formulas: Su et al., "RoFormer" (2021); `modeling_rope_utils.py` of transformers 5.23 for the scalings.
+
+use std::f64::consts::TAU;
+
+use crate::config::{RopeConfig, RopeScaling};
+
+/// The turn per position of each of the `head_dim / 2` pairs, in radians: `θ^(-2i/head_dim)`, then scaled.
+///
+/// The exponent and the power are rounded to f32 where transformers' f32 tensors round them.
+fn inverse_frequencies(rope: &RopeConfig, head_dim: usize) -> Vec<f32> {
+    (0..head_dim / 2)
+        .map(|pair| {
+            let exponent = (2 * pair) as f32 / head_dim as f32;
+            let frequency = 1.0 / rope.theta.powf(f64::from(exponent)) as f32;
+            scale(frequency, &rope.scaling)
+        })
+        .collect()
+}
+
+fn scale(frequency: f32, scaling: &RopeScaling) -> f32 {
+    match *scaling {
+        RopeScaling::None => frequency,
+        RopeScaling::Linear { factor } => frequency / factor as f32,
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => {
+            let (frequency, original) = (f64::from(frequency), original_max_position_embeddings as f64);
+            let wavelength = TAU / frequency;
+            let scaled = if wavelength > original / low_freq_factor {
+                frequency / factor
+            } else if wavelength < original / high_freq_factor {
+                frequency
+            } else {
+                let kept = (original / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                (1.0 - kept) * frequency / factor + kept * frequency
+            };
+            scaled as f32
+        }
+    }
+}
+
+/// Cosine and sine of every position's angles, each `[positions.len(), head_dim]` row-major.
+///
+/// Both halves of a row hold the same `head_dim / 2` values: element `j` turns with element `j + head_dim / 2`. The
+/// angle is the f32 product of position and frequency, as in transformers.
+pub(crate) fn cos_sin(rope: &RopeConfig, head_dim: usize, positions: &[u32]) -> (Vec<f32>, Vec<f32>) {
+    let frequencies = inverse_frequencies(rope, head_dim);
+    let size = positions.len() * head_dim;
+    let (mut cos, mut sin) = (Vec::with_capacity(size), Vec::with_capacity(size));
+    for &position in positions {
+        let start = cos.len();
+        for &frequency in &frequencies {
+            let (s, c) = f64::from(position as f32 * frequency).sin_cos();
+            cos.push(c as f32);
+            sin.push(s as f32);
+        }
+        cos.extend_from_within(start..);
+        sin.extend_from_within(start..);
+    }
+    (cos, sin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rope(theta: f64, scaling: RopeScaling) -> RopeConfig {
+        RopeConfig { theta, scaling }
+    }
+
+    fn assert_close(found: &[f32], wanted: &[f64]) {
+        assert_eq!(found.len(), wanted.len());
+        for (f, w) in found.iter().zip(wanted) {
+            assert!((f64::from(*f) - w).abs() <= 3e-7 * w.abs(), "found {found:?}, wanted {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn frequencies_are_powers_of_theta() {
+        assert_close(&inverse_frequencies(&rope(1e4, RopeScaling::None), 8), &[1.0, 0.1, 0.01, 0.001]);
+        assert_close(
+            &inverse_frequencies(&rope(1e4, RopeScaling::Linear { factor: 4.0 }), 8),
+            &[0.25, 0.025, 0.0025, 0.00025],
+        );
+    }
+
+    /// Llama 3's θ at head width 16 and 64 positions of pre-training. The first wave, 6.3 positions long, stays; the
+    /// third, 167 long, and all after it are divided; the second, 32.4 long, is kept by (64 / 32.4 - 1) / 3 = 0.325.
+    #[test]
+    fn llama3_stretches_long_waves_only() {
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 64,
+        };
+        assert_close(
+            &inverse_frequencies(&rope(5e5, scaling), 16),
+            &[
+                1.0,
+                0.0794030091792082,
+                0.004700753866357992,
+                0.0009115830921521386,
+                0.00017677669529663688,
+                3.428102195952591e-5,
+                6.647869871181236e-6,
+                1.2891731721515574e-6,
+            ],
+        );
+    }
+
+    #[test]
+    fn rows_hold_both_halves() {
+        // Two pairs, which turn by 1 and by 0.1 per position.
+        let rope = rope(100.0, RopeScaling::None);
+        let (cos, sin) = cos_sin(&rope, 4, &[0, 3]);
+        assert_eq!(cos[..4], [1.0; 4]);
+        assert_eq!(sin[..4], [0.0; 4]);
+        let (c1, c2) = (-0.989_992_496_600_445_4, 0.955_336_489_125_606);
+        let (s1, s2) = (0.141_120_008_059_867_2, 0.295_520_206_661_339_6);
+        assert_close(&cos[4..], &[c1, c2, c1, c2]);
+        assert_close(&sin[4..], &[s1, s2, s1, s2]);
+        assert_eq!(cos_sin(&rope, 4, &[]), (vec![], vec![]));
+    }
+}

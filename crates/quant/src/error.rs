@@ -1,0 +1,146 @@
+use crate::tensors::RawDtype;
+
+/// Everything that can go wrong between weights, 4-bit state and bitsandbytes' tensors.
+///
+/// Every message says what was found, what was wanted and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuantError {
+    /// A block size that the format does not know.
+    #[error("{what}: block size {found}, wanted a power of two from 32 to 4096")]
+    BlockSize {
+        /// Which block size: of the weight, or of its nested absmax.
+        what: &'static str,
+        /// The block size that was found.
+        found: usize,
+    },
+
+    /// The product of a shape does not fit into `usize`.
+    #[error("shape {shape:?} has more elements than this machine can address")]
+    ShapeOverflow {
+        /// `[out, in]`.
+        shape: [usize; 2],
+    },
+
+    /// A slice whose length does not follow from the shape and the block size.
+    #[error("{what}: found {found} elements, wanted {wanted}")]
+    Length {
+        /// Which slice.
+        what: &'static str,
+        /// Elements found.
+        found: usize,
+        /// Elements wanted.
+        wanted: usize,
+    },
+
+    /// A NaN or an infinity, which no block scale can represent.
+    #[error("{what}: found {value} at index {index}, wanted finite values")]
+    NotFinite {
+        /// Which slice or tensor.
+        what: String,
+        /// Index of the first such value in the flattened slice.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// A tensor that the state of a 4-bit weight needs is absent.
+    #[error("tensor {name} is missing")]
+    MissingTensor {
+        /// Its full name.
+        name: String,
+    },
+
+    /// The weight is quantized, but in a format that this version does not read.
+    #[error("tensor {name} says {found}, wanted nf4")]
+    UnsupportedType {
+        /// The tensor with the description of the state.
+        name: String,
+        /// The type it names.
+        found: String,
+    },
+
+    /// A tensor has another element type than the format says.
+    #[error("tensor {name} has dtype {found}, wanted {wanted}")]
+    Dtype {
+        /// Its full name.
+        name: String,
+        /// The dtype found.
+        found: RawDtype,
+        /// The dtype wanted.
+        wanted: RawDtype,
+    },
+
+    /// A tensor whose bytes do not match its own shape and dtype.
+    #[error("tensor {name} with shape {shape:?} and dtype {dtype} holds {found} bytes, which do not match")]
+    Bytes {
+        /// Its full name.
+        name: String,
+        /// The shape it claims.
+        shape: Vec<usize>,
+        /// The dtype it claims.
+        dtype: RawDtype,
+        /// The bytes it holds.
+        found: usize,
+    },
+
+    /// A tensor whose length does not follow from the quantization state.
+    #[error("tensor {name} holds {found} values, wanted {wanted}")]
+    TensorLength {
+        /// Its full name.
+        name: String,
+        /// Values found; bytes, for packed codes.
+        found: usize,
+        /// Values wanted.
+        wanted: usize,
+    },
+
+    /// The description of the state is not the JSON that bitsandbytes writes.
+    #[error("tensor {name} is not a quantization state: {source}")]
+    StateJson {
+        /// The tensor with the JSON text.
+        name: String,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+
+    /// A field of the description has a value that cannot be.
+    #[error("tensor {name}: field {field} is {found}, wanted {wanted}")]
+    StateField {
+        /// The tensor with the JSON text.
+        name: String,
+        /// The field.
+        field: &'static str,
+        /// The value found.
+        found: String,
+        /// What it may be.
+        wanted: &'static str,
+    },
+
+    /// A code table stored with the weight differs from the table of its type.
+    #[error("tensor {name}: entry {index} is {found}, wanted {wanted}")]
+    Table {
+        /// The tensor with the table.
+        name: String,
+        /// The first entry that differs.
+        index: usize,
+        /// The value found.
+        found: f32,
+        /// The value of the table.
+        wanted: f32,
+    },
+
+    /// Everything that is wrong with the tensors of one 4-bit weight.
+    #[error("4-bit weight {weight}: {}", list(.problems))]
+    Tensors {
+        /// The name of the weight.
+        weight: String,
+        /// Every problem found, in the order of the tensors.
+        problems: Vec<QuantError>,
+    },
+}
+
+fn list(problems: &[QuantError]) -> String {
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}

@@ -1,0 +1,73 @@
+//! Numbers to fewer bits and back: NF4 with double quantization, byte for byte as bitsandbytes writes it.
+//!
+//! Slices in, slices out; the crate knows nothing of tensors, devices or files.
+//!
+//! # The format
+//!
+//! A weight `[out, in]` is flattened row by row and cut into blocks of [`QuantConfig::block_size`] elements, which run
+//! across row ends. A block keeps its largest magnitude, `absmax`; every element `x` becomes the nearest of the 16
+//! levels of [`NF4`] to `x * (1 / absmax)`, and two codes share a byte, the first in the high nibble:
+//!
+//! ```text
+//! restored[i] = NF4[code[i]] * absmax[i / block_size]
+//! absmax[j]   = map[codes[j]] * nested_absmax[j / 256] + offset        (with double quantization)
+//! ```
+//!
+//! That is 4 bits per weight and, with blocks of 64, another 0.5 for the absmax, or 0.127 with double quantization.
+//!
+//! # Example
+//!
+//! ```
+//! use burnisher_quant::{QuantConfig, QuantState, error_report};
+//!
+//! let weights: Vec<f32> = (0..128 * 96).map(|i| (i as f32 * 0.37).sin()).collect();
+//! let state = QuantConfig::nf4().with_double_quant(true).quantize(&weights, [128, 96])?;
+//! assert_eq!(state.packed().len(), 128 * 96 / 2);
+//!
+//! let restored = state.dequantize();
+//! let report = error_report(&weights, &restored, state.block_size())?;
+//! assert!(report.max_abs < 0.16);
+//!
+//! // The tensors of a bitsandbytes checkpoint, and back.
+//! let name = "model.layers.0.self_attn.q_proj.weight";
+//! let tensors = state.to_tensors(name);
+//! let read = QuantState::from_tensors(name, |wanted| {
+//!     tensors.iter().find(|(name, _)| name == wanted).map(|(_, tensor)| tensor.clone())
+//! })?;
+//! assert_eq!(read, state);
+//! # Ok::<(), burnisher_quant::QuantError>(())
+//! ```
+//!
+//! # Map
+//!
+//! | to | use |
+//! |---|---|
+//! | choose block size, double quantization, source dtype | [`QuantConfig`] |
+//! | hold a quantized weight, restore it | [`QuantState`], [`Absmax`] |
+//! | restore a part of a weight | [`dequantize_range`] |
+//! | read and write bitsandbytes' tensors | [`QuantState::from_tensors`], [`QuantState::to_tensors`], [`RawTensor`] |
+//! | measure what was lost | [`error_report`] |
+//! | check a faster implementation | [`quantize_reference`], [`dequantize_reference`] |
+
+#![deny(missing_docs)]
+
+mod blockwise;
+mod codebook;
+mod config;
+mod description;
+mod double;
+mod dynamic_map;
+mod error;
+mod report;
+mod state;
+mod tensors;
+
+pub use blockwise::{dequantize_range, dequantize_reference, quantize_reference};
+pub use codebook::{NF4, NF4_THRESHOLDS};
+pub use config::{QuantConfig, QuantType, SourceDtype};
+pub use double::Absmax;
+pub use dynamic_map::dynamic_map_signed;
+pub use error::QuantError;
+pub use report::{ErrorReport, error_report};
+pub use state::QuantState;
+pub use tensors::{RawDtype, RawTensor};

@@ -1,0 +1,5 @@
+//! Integration tests.
+
+mod bitsandbytes;
+mod malformed;
+mod properties;

@@ -1,0 +1,190 @@
+//! Checkpoints: trained parameters, optimizer state and position, written all or nothing.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use burnisher_lora::{Adaptable, visit_parameters};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::{EarlyStoppingState, Optimizer, TrainError, atomic};
+
+const PARAMETERS: &str = "parameters.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "trainer_state.json";
+
+/// Where a run stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainerState {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Epochs completed.
+    pub epoch: u64,
+    /// Rows of the current epoch already used.
+    pub cursor: usize,
+    /// Labels trained so far.
+    pub tokens: u64,
+    /// The best validation so far.
+    pub best: Option<BestEvaluation>,
+    /// Early stopping's memory.
+    pub early_stopping: EarlyStoppingState,
+    /// What must be the same for the run to go on.
+    pub identity: RunIdentity,
+}
+
+/// The step with the lowest validation loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BestEvaluation {
+    /// The step.
+    pub step: u64,
+    /// Its validation loss in nats per label.
+    pub loss: f64,
+}
+
+/// What a run's order of data and schedule depend on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunIdentity {
+    /// The run's seed.
+    pub seed: u64,
+    /// Rows of the training set.
+    pub rows: usize,
+    /// Rows per optimizer step.
+    pub rows_per_step: usize,
+    /// Steps of the whole schedule.
+    pub total_steps: u64,
+}
+
+/// Writes everything that a run needs to go on bit for bit into a new directory `path`; `extra`
+/// adds files to it. The directory appears complete or not at all.
+///
+/// # Errors
+/// [`TrainError::Io`] with the path; what was there before stays.
+pub(crate) fn save<M: Adaptable>(
+    path: &Path,
+    model: &M,
+    optimizer: &Optimizer,
+    state: &TrainerState,
+    extra: &dyn Fn(&Path) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let mut parameters = Vec::new();
+    visit_parameters(&mut model.clone(), &mut |name, parameter| {
+        if parameter.is_trainable() {
+            parameters.push((name.to_owned(), parameter.shape(), parameter.flat()));
+        }
+    });
+    let moments = optimizer.to_tensors().into_iter().map(|(name, tensor)| {
+        let shape = vec![tensor.dims()[0]];
+        (name, shape, tensor)
+    });
+    let moments: Vec<_> = moments.collect();
+    atomic::write_dir(path, |dir| {
+        write_tensors(&dir.join(PARAMETERS), &parameters)?;
+        write_tensors(&dir.join(OPTIMIZER), &moments)?;
+        let json = serde_json::to_vec_pretty(state).map_err(|source| TrainError::json(&dir.join(STATE), source))?;
+        atomic::write(&dir.join(STATE), &json)?;
+        extra(dir)
+    })
+}
+
+/// Reads a checkpoint's position without its tensors.
+pub(crate) fn read_state(path: &Path) -> Result<TrainerState, TrainError> {
+    let file = path.join(STATE);
+    let text = fs::read(&file).map_err(|source| TrainError::io("read", &file, source))?;
+    serde_json::from_slice(&text).map_err(|source| TrainError::json(&file, source))
+}
+
+/// Puts a checkpoint's parameters into `model` and its moments into `optimizer`.
+///
+/// # Errors
+/// [`TrainError::Checkpoint`] naming every parameter that is missing, unknown or of another shape.
+pub(crate) fn load<M: Adaptable>(
+    path: &Path,
+    model: &mut M,
+    optimizer: &mut Optimizer,
+    device: &Device,
+) -> Result<TrainerState, TrainError> {
+    let state = read_state(path)?;
+    load_parameters(path, model, device)?;
+    let file = path.join(OPTIMIZER);
+    let mut moments = BTreeMap::new();
+    for (name, tensor) in read_tensors(&file)? {
+        moments.insert(name, tensor.data.iter::<f32>().collect());
+    }
+    optimizer.restore(state.step, moments, device)?;
+    Ok(state)
+}
+
+/// Puts a checkpoint's parameters into `model`.
+pub(crate) fn load_parameters<M: Adaptable>(
+    path: &Path,
+    model: &mut M,
+    device: &Device,
+) -> Result<(), TrainError> {
+    let file = path.join(PARAMETERS);
+    let mut tensors = read_tensors(&file)?;
+    let mut problems = Vec::new();
+    visit_parameters(model, &mut |name, mut parameter| {
+        if !parameter.is_trainable() {
+            return;
+        }
+        match tensors.remove(name) {
+            None => problems.push(format!("{name}: missing")),
+            Some(tensor) if tensor.shape != parameter.shape() => {
+                problems.push(format!("{name}: found {:?}, wanted {:?}", tensor.shape, parameter.shape()));
+            }
+            Some(tensor) => {
+                let dtype = tensor.data.dtype;
+                parameter.set_flat(Tensor::from_data(tensor.data, (device, dtype)));
+            }
+        }
+    });
+    problems.extend(tensors.keys().map(|name| format!("{name}: not a trained parameter of this model")));
+    if problems.is_empty() { Ok(()) } else { Err(TrainError::checkpoint(&file, &problems)) }
+}
+
+struct StoredTensor {
+    shape: Vec<usize>,
+    /// Flattened.
+    data: TensorData,
+}
+
+fn write_tensors(path: &Path, tensors: &[(String, Vec<usize>, Tensor<1>)]) -> Result<(), TrainError> {
+    let data: Vec<TensorData> = tensors.iter().map(|(_, _, tensor)| tensor.to_data()).collect();
+    let mut views = Vec::new();
+    for ((name, shape, _), data) in tensors.iter().zip(&data) {
+        let dtype = match data.dtype {
+            DType::BF16 => Dtype::BF16,
+            DType::F16 => Dtype::F16,
+            _ => Dtype::F32,
+        };
+        let view = TensorView::new(dtype, shape.clone(), data.as_bytes());
+        views.push((name.as_str(), view.map_err(|error| TrainError::tensors(path, &error))?));
+    }
+    let bytes = safetensors::serialize(views, None).map_err(|error| TrainError::tensors(path, &error))?;
+    atomic::write(path, &bytes)
+}
+
+fn read_tensors(path: &Path) -> Result<BTreeMap<String, StoredTensor>, TrainError> {
+    let bytes = fs::read(path).map_err(|source| TrainError::io("read", path, source))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| TrainError::tensors(path, &error))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        let dtype = match view.dtype() {
+            Dtype::F32 => DType::F32,
+            Dtype::BF16 => DType::BF16,
+            Dtype::F16 => DType::F16,
+            other => {
+                let problem = format!("{name}: found dtype {other:?}, wanted F32, BF16 or F16");
+                return Err(TrainError::checkpoint(path, &[problem]));
+            }
+        };
+        let shape = view.shape().to_vec();
+        let count = shape.iter().product::<usize>();
+        let data = TensorData::from_bytes_vec(view.data().to_vec(), [count], dtype);
+        tensors.insert(name, StoredTensor { shape, data });
+    }
+    Ok(tensors)
+}

@@ -1,0 +1,437 @@
+//! The run file: what is trained, on what, how.
+
+mod check;
+mod convert;
+mod fields;
+mod ordered_map;
+mod validate;
+
+pub(crate) use check::{check, nearest_field, normalise};
+pub(crate) use fields::{Field, Kind, Need, SECTIONS};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::early_stopping::EarlyStoppingConfig;
+
+/// A whole training run, as a TOML or YAML file describes it.
+///
+/// Three fields have no default: [`model.path`](ModelSection::path), [`data.train`](DataSection::train)
+/// and [`train.output_dir`](TrainConfig::output_dir). Relative paths count from the working directory of
+/// the process, not from the run file. [`RunConfig::reference_toml`] is a file with every field.
+///
+/// ```
+/// use burnisher_train::{LoraSection, RunConfig};
+///
+/// let mut run = RunConfig::new("base-model", "train.jsonl", "out");
+/// run.lora = Some(LoraSection::default());
+/// run.set("train.max_steps=100")?;
+/// run.validate()?;
+/// # Ok::<(), burnisher_train::TrainError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RunConfig {
+    /// The base model.
+    pub model: ModelSection,
+    /// The records.
+    pub data: DataSection,
+    /// The adapter. Without this section every parameter of the model is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSection>,
+    /// The training.
+    pub train: TrainConfig,
+}
+
+impl RunConfig {
+    /// A full-parameter run with every default.
+    pub fn new(
+        model: impl Into<PathBuf>,
+        train: impl Into<PathBuf>,
+        output_dir: impl Into<PathBuf>,
+    ) -> Self {
+        let mut run = Self::default();
+        run.model.path = model.into();
+        run.data.train = train.into();
+        run.train.output_dir = output_dir.into();
+        run
+    }
+}
+
+/// The section `model`: the base model and how it is held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ModelSection {
+    /// Hugging Face directory: `config.json`, safetensors, tokenizer. Required.
+    pub path: PathBuf,
+    /// Type of the activations and of weights that are not quantized. Default `f32`.
+    pub dtype: ComputeDtype,
+    /// How the frozen projections are stored. Default `none`: as in `dtype`.
+    pub quant: BaseQuant,
+    /// With `quant`: whether the scales of the blocks are quantized too. Default true.
+    pub double_quant: bool,
+}
+
+impl Default for ModelSection {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            dtype: ComputeDtype::F32,
+            quant: BaseQuant::None,
+            double_quant: true,
+        }
+    }
+}
+
+/// The type that a model computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ComputeDtype {
+    /// 32-bit floating point.
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
+/// How the frozen projections of the base model are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum BaseQuant {
+    /// As in [`ModelSection::dtype`].
+    None,
+    /// In 4 bits, NF4 with blocks of 64 (QLoRA).
+    Nf4,
+}
+
+/// The section `data`: the records, and how they become rows of tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DataSection {
+    /// Training records, JSON lines. Required.
+    pub train: PathBuf,
+    /// Validation records, JSON lines. Default: a part of the training records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<PathBuf>,
+    /// Without `validation`: the part of the training records that is held back for it, in [0, 1).
+    /// 0 trains without validation. Default 0.05.
+    pub validation_fraction: f64,
+    /// Test records, JSON lines, that the training records must not share text with. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
+    /// Column names: the shape's column = the column in the file. Default: none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// The records' shape. Default: recognised by the columns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<RecordShape>,
+    /// Longest row in tokens. Default 512.
+    pub max_length: usize,
+    /// Whether several records share a row. Default `none`.
+    pub packing: PackingMode,
+    /// Which tokens have a label. Default `completions`.
+    pub train_on: TrainedPart,
+    /// Whether exact duplicates are removed from the training records. Default true.
+    pub deduplicate: bool,
+    /// What happens when two sets share a run of 13 words. Default `stop`.
+    pub leaks: LeakPolicy,
+    /// Seed of the validation split. Default 42.
+    pub seed: u64,
+}
+
+impl Default for DataSection {
+    fn default() -> Self {
+        Self {
+            train: PathBuf::new(),
+            validation: None,
+            validation_fraction: 0.05,
+            test: None,
+            columns: BTreeMap::new(),
+            shape: None,
+            max_length: 512,
+            packing: PackingMode::None,
+            train_on: TrainedPart::Completions,
+            deduplicate: true,
+            leaks: LeakPolicy::Stop,
+            seed: 42,
+        }
+    }
+}
+
+/// The columns of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum RecordShape {
+    /// `text`.
+    Text,
+    /// `prompt` and `completion`.
+    Completion,
+    /// `messages`.
+    Messages,
+    /// `instruction`, `output` and an optional `input`.
+    Alpaca,
+}
+
+/// Whether several records share a row of tokens. They never see each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PackingMode {
+    /// One record in a row, padded.
+    None,
+    /// Whole records, each in the fullest row that has room for it.
+    BestFit,
+    /// All records one after the other, cut at the end of each row.
+    Wrapped,
+}
+
+/// Which tokens of a record have a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum TrainedPart {
+    /// The completion, or what the assistant says.
+    Completions,
+    /// All.
+    Everything,
+}
+
+/// What happens when two sets share text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LeakPolicy {
+    /// The run shows the pairs and stops.
+    Stop,
+    /// The run shows the pairs and goes on.
+    Allow,
+}
+
+/// The section `lora`: the adapter, with PEFT's fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LoraSection {
+    /// `full` trains every parameter of the model, as if this section were absent. Default `lora`.
+    pub method: Method,
+    /// Rank of the adapters. Default 8.
+    pub r: usize,
+    /// The adapter is scaled by `lora_alpha / r`, or by `lora_alpha / √r` with `use_rslora`. Default 16.
+    pub lora_alpha: f64,
+    /// Probability with which an input of the adapter is dropped in training, in [0, 1). Default 0.05.
+    pub lora_dropout: f64,
+    /// Adapted modules. Default: PEFT's for the architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_modules: Option<Targets>,
+    /// Modules that are not adapted although `target_modules` names them. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_modules: Option<Targets>,
+    /// Layers to adapt, counted from 0. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_to_transform: Option<Vec<usize>>,
+    /// Other ranks: regular expression at the end of a module's path = rank; the first match counts.
+    #[serde(with = "ordered_map")]
+    pub rank_pattern: Vec<(String, usize)>,
+    /// Other alphas, as `rank_pattern`.
+    #[serde(with = "ordered_map")]
+    pub alpha_pattern: Vec<(String, f64)>,
+    /// Which biases of the base model are trained. Default `none`.
+    pub bias: BiasMode,
+    /// Whether the scale is `lora_alpha / √r` (rank-stabilised LoRA). Default false.
+    pub use_rslora: bool,
+    /// Modules that are trained whole and saved with the adapter. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modules_to_save: Option<Vec<String>>,
+}
+
+impl Default for LoraSection {
+    fn default() -> Self {
+        Self {
+            method: Method::Lora,
+            r: 8,
+            lora_alpha: 16.0,
+            lora_dropout: 0.05,
+            target_modules: None,
+            exclude_modules: None,
+            layers_to_transform: None,
+            rank_pattern: Vec::new(),
+            alpha_pattern: Vec::new(),
+            bias: BiasMode::None,
+            use_rslora: false,
+            modules_to_save: None,
+        }
+    }
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Method {
+    /// A low-rank adapter.
+    Lora,
+    /// Every parameter of the model.
+    Full,
+}
+
+/// A choice of modules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Targets {
+    /// `"all-linear"`, in any case: every projection but the output head. Or a regular expression that
+    /// must match the whole path of a module.
+    Pattern(String),
+    /// Module names or ends of paths: `q_proj` stands for every `….q_proj`.
+    Names(Vec<String>),
+}
+
+/// Which biases of the base model are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BiasMode {
+    /// None.
+    None,
+    /// All.
+    All,
+    /// Those of the adapted projections.
+    LoraOnly,
+}
+
+/// The section `train`: the training loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TrainConfig {
+    /// Where checkpoints, metrics and the result go. Required.
+    pub output_dir: PathBuf,
+    /// Passes over the training rows. Default 3.
+    pub epochs: u64,
+    /// Optimizer steps of the whole run; counts instead of `epochs`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
+    /// Rows in a forward pass. Default 4.
+    pub batch_size: usize,
+    /// Forward passes in an optimizer step. Default 1.
+    pub gradient_accumulation_steps: usize,
+    /// Learning rate after the warm-up. Default 2e-4.
+    pub learning_rate: f64,
+    /// How the learning rate falls after the warm-up. Default `linear`.
+    pub schedule: LrSchedule,
+    /// Optimizer steps in which the learning rate rises from 0. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<u64>,
+    /// The warm-up as a part of all steps, in [0, 1], rounded up. Default: `warmup_steps` counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_ratio: Option<f64>,
+    /// AdamW's decoupled weight decay; not on biases and norms. Default 0.
+    pub weight_decay: f64,
+    /// AdamW's decay of the first moment, in [0, 1). Default 0.9.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment, in [0, 1). Default 0.999.
+    pub beta2: f64,
+    /// AdamW's ε. Default 1e-8.
+    pub epsilon: f64,
+    /// Largest L2 norm of all gradients together; longer ones are scaled down. 0 turns this off.
+    /// Default 1.
+    pub max_grad_norm: f64,
+    /// Optimizer steps between two reports. Default 10.
+    pub log_every: u64,
+    /// Optimizer steps between two validations. Default: an epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<u64>,
+    /// Optimizer steps between two checkpoints. Default: an epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_every: Option<u64>,
+    /// Newest checkpoints that are kept, besides the best. Default 2.
+    pub keep_checkpoints: usize,
+    /// Ends the run when the validation loss no longer falls. Default: it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStoppingConfig>,
+    /// Seed of the order of rows, of fresh adapters and of dropout. Default 42.
+    pub seed: u64,
+    /// Where the run begins. Default `auto`.
+    pub resume: Resume,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            output_dir: PathBuf::new(),
+            epochs: 3,
+            max_steps: None,
+            batch_size: 4,
+            gradient_accumulation_steps: 1,
+            learning_rate: 2e-4,
+            schedule: LrSchedule::Linear,
+            warmup_steps: None,
+            warmup_ratio: None,
+            weight_decay: 0.0,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            log_every: 10,
+            eval_every: None,
+            save_every: None,
+            keep_checkpoints: 2,
+            early_stopping: None,
+            seed: 42,
+            resume: Resume::Auto,
+        }
+    }
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LrSchedule {
+    /// In a straight line to 0.
+    Linear,
+    /// Along half a cosine wave to 0.
+    Cosine,
+    /// Not at all.
+    Constant,
+}
+
+/// Where a run begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+#[non_exhaustive]
+pub enum Resume {
+    /// `auto`: at the newest checkpoint in the output directory, if there is one.
+    #[default]
+    Auto,
+    /// `never`: at step 0.
+    Never,
+    /// Any other text: at the checkpoint with this path.
+    Path(PathBuf),
+}
+
+impl From<String> for Resume {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "auto" => Self::Auto,
+            "never" => Self::Never,
+            _ => Self::Path(text.into()),
+        }
+    }
+}
+
+impl From<Resume> for String {
+    fn from(resume: Resume) -> Self {
+        match resume {
+            Resume::Auto => "auto".to_owned(),
+            Resume::Never => "never".to_owned(),
+            Resume::Path(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Gradients of one optimizer step: token-weighted accumulation and global-norm clipping.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{FloatDType, Tensor};
+use burnisher_data::TokenBatch;
+use burnisher_kernels::DropoutKeys;
+use burnisher_lora::visit_parameters;
+
+use crate::{LossModel, TrainError};
+
+/// Accumulated gradients by parameter name, flattened, f32, outside autodiff.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients {
+    by_name: BTreeMap<String, Tensor<1>>,
+}
+
+/// The loss of one optimizer step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepLoss {
+    /// Mean loss per label in nats, over all micro-batches of the step.
+    pub mean: f64,
+    /// Labels in all micro-batches.
+    pub tokens: usize,
+}
+
+impl Gradients {
+    /// The gradient of the mean loss over all labels of all micro-batches.
+    ///
+    /// The losses are summed, the labels counted, and the division is done once, so that any split
+    /// into micro-batches gives the same gradient (up to rounding).
+    ///
+    /// # Errors
+    /// [`TrainError::NonFinite`] if a micro-batch's loss is not finite, [`TrainError::NoTargets`] if
+    /// there is no label.
+    pub fn of_step<M: LossModel>(
+        model: &M,
+        micro_batches: &[TokenBatch],
+        dropout: impl Fn(&TokenBatch) -> Option<DropoutKeys>,
+    ) -> Result<(Self, StepLoss), TrainError> {
+        let tokens: usize = micro_batches.iter().map(TokenBatch::target_tokens).sum();
+        if tokens == 0 {
+            return Err(TrainError::NoTargets);
+        }
+        let mut gradients = Self::default();
+        let mut sum = 0.0;
+        for batch in micro_batches.iter().filter(|batch| batch.target_tokens() > 0) {
+            let loss = model.summed_loss(batch, dropout(batch).as_ref());
+            let value: f32 = loss.sum.clone().without_autodiff().into_scalar();
+            if !value.is_finite() {
+                return Err(TrainError::non_finite_loss(value));
+            }
+            sum += f64::from(value);
+            let mut tape = loss.sum.div_scalar(tokens as f64).backward();
+            visit_parameters(&mut model.clone(), &mut |name, parameter| {
+                if parameter.is_trainable()
+                    && let Some(gradient) = parameter.take_gradient(&mut tape)
+                {
+                    gradients.add(name, gradient.cast(FloatDType::F32));
+                }
+            });
+        }
+        Ok((gradients, StepLoss { mean: sum / tokens as f64, tokens }))
+    }
+
+    fn add(&mut self, name: &str, gradient: Tensor<1>) {
+        let sum = match self.by_name.remove(name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        self.by_name.insert(name.to_owned(), sum);
+    }
+
+    /// The gradient of a parameter, flattened.
+    pub fn get(&self, name: &str) -> Option<&Tensor<1>> {
+        self.by_name.get(name)
+    }
+
+    /// Names and gradients, in the names' order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor<1>)> {
+        self.by_name.iter().map(|(name, gradient)| (name.as_str(), gradient))
+    }
+
+    /// Scales all gradients so that their common L2 norm is at most `max_norm`, and returns the norm
+    /// before (`torch.nn.utils.clip_grad_norm_`, 2.15: factor `max_norm / (norm + 1e-6)`).
+    ///
+    /// # Errors
+    /// [`TrainError::NonFinite`] with the first parameter whose gradient is not finite.
+    pub fn clip(&mut self, max_norm: Option<f64>) -> Result<f64, TrainError> {
+        let mut squares = 0.0;
+        for (name, gradient) in &self.by_name {
+            let square: f32 = gradient.clone().square().sum().into_scalar();
+            if !square.is_finite() {
+                return Err(TrainError::non_finite_gradient(name));
+            }
+            squares += f64::from(square);
+        }
+        let norm = squares.sqrt();
+        if let Some(max_norm) = max_norm.filter(|max| norm + 1e-6 > *max) {
+            let factor = max_norm / (norm + 1e-6);
+            for gradient in self.by_name.values_mut() {
+                *gradient = gradient.clone().mul_scalar(factor);
+            }
+        }
+        Ok(norm)
+    }
+}

@@ -1,0 +1,1 @@
+//! The trainer: token-weighted accumulation, AdamW, schedules, early stopping, exact resume.

@@ -1,0 +1,278 @@
+//! The training loop.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use burn::tensor::Device;
+use burnisher_data::{Batches, TokenBatch};
+use burnisher_kernels::{AdamW, DropoutKeys};
+use burnisher_lora::count_parameters;
+
+use crate::{
+    BestEvaluation, DecayRule, EarlyStopping, Event, Gradients, LossModel, Observer, Optimizer,
+    Resume, RunIdentity, Schedule, StopReason, TrainConfig, TrainError, TrainerState, atomic,
+    checkpoint, evaluate,
+};
+
+/// Writes more files into a checkpoint, for example the adapter in PEFT's format.
+type Exporter<M> = Box<dyn Fn(&M, &Path) -> Result<(), TrainError>>;
+
+/// Runs a fine-tuning: steps, validation, checkpoints, early stopping, resuming.
+pub struct Trainer<M> {
+    config: TrainConfig,
+    observers: Vec<Box<dyn Observer>>,
+    exporter: Option<Exporter<M>>,
+}
+
+impl<M> std::fmt::Debug for Trainer<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainer").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What a training run ended with.
+#[derive(Debug)]
+pub struct Outcome<M> {
+    /// The model: with the best validated parameters if there was validation, else the last ones.
+    pub model: M,
+    /// Why the run ended.
+    pub reason: StopReason,
+    /// Optimizer steps done, earlier runs' included.
+    pub steps: u64,
+    /// Validation loss before the first step of this run.
+    pub first_validation: Option<f64>,
+    /// The best validated step, whose parameters `model` has.
+    pub best: Option<BestEvaluation>,
+    /// Mean training loss of the last step.
+    pub last_loss: Option<f64>,
+    /// Labels trained in this run.
+    pub tokens: u64,
+    /// Wall time of this run in seconds.
+    pub seconds: f64,
+}
+
+/// The rows of one optimizer step and the position after it.
+struct Window {
+    rows: Vec<usize>,
+    epoch: u64,
+    cursor: usize,
+}
+
+impl<M: LossModel> Trainer<M> {
+    /// A trainer without observers.
+    pub fn new(config: TrainConfig) -> Self {
+        Self { config, observers: Vec::new(), exporter: None }
+    }
+
+    /// Adds an observer of the run's events.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Adds files to every checkpoint: `exporter` gets the model and the checkpoint's directory.
+    #[must_use]
+    pub fn export_with(mut self, exporter: impl Fn(&M, &Path) -> Result<(), TrainError> + 'static) -> Self {
+        self.exporter = Some(Box::new(exporter));
+        self
+    }
+
+    /// Trains the model's trainable parameters on `train`.
+    ///
+    /// Losses are summed over a step's micro-batches and divided by its labels once. A checkpoint
+    /// holds everything to go on bit for bit; it is written to a temporary directory and renamed.
+    ///
+    /// # Errors
+    /// [`TrainError::NonFinite`] with the step and the tensor when a loss or gradient is not finite
+    /// (the last checkpoint stays); [`TrainError::ResumeMismatch`] for a checkpoint of another run;
+    /// errors of files.
+    pub fn train(
+        mut self,
+        mut model: M,
+        train: &Batches,
+        validation: Option<&Batches>,
+    ) -> Result<Outcome<M>, TrainError> {
+        let started = Instant::now();
+        let device = model.devices().first().cloned().unwrap_or_else(|| unreachable!("a model has parameters"));
+        let device = device.without_autodiff();
+        let (trainable, total) = count_parameters(&model);
+        if trainable == 0 {
+            return Err(TrainError::NothingTrainable { total });
+        }
+        if train.len() == 0 {
+            return Err(TrainError::NoTargets);
+        }
+        let rows_per_step = self.config.batch_size * self.config.gradient_accumulation_steps;
+        let steps_per_epoch = train.len().div_ceil(rows_per_step) as u64;
+        let total_steps = self.config.total_steps(steps_per_epoch);
+        let identity = RunIdentity { seed: self.config.seed, rows: train.len(), rows_per_step, total_steps };
+        let schedule = self.config.schedule(total_steps);
+        let mut optimizer = Optimizer::new(self.config.adamw(), DecayRule::SkipNormsAndBiases);
+        let mut state = TrainerState { identity, ..TrainerState::default() };
+        atomic::remove_partials(&self.config.output_dir)?;
+        if let Some(path) = self.resume_path()? {
+            state = checkpoint::load(&path, &mut model, &mut optimizer, &device)?;
+            state.check_identity(&identity_of(&self.config, train, total_steps, rows_per_step))?;
+            self.emit(&Event::Resumed { step: state.step, path });
+        }
+        self.emit(&Event::Started { trainable, total, rows: train.len(), total_steps });
+        let mut early = EarlyStopping::resume(self.config.early_stopping, state.early_stopping);
+        let mut first_validation = None;
+        if let Some(set) = validation
+            && state.step == 0
+        {
+            first_validation = Some(self.validate(&model, set, &mut state, false)?);
+        }
+        let (tokens_before, mut last_loss) = (state.tokens, None);
+        let mut order = train.order(state.epoch);
+        let mut order_epoch = state.epoch;
+        let mut reason = StopReason::Completed;
+        let mut saved = state.step;
+        let mut logged = (Instant::now(), state.tokens);
+        while state.step < total_steps {
+            if order_epoch != state.epoch {
+                order = train.order(state.epoch);
+                order_epoch = state.epoch;
+            }
+            let window = next_window(&order, &state, rows_per_step);
+            let micro: Vec<TokenBatch> =
+                window.rows.chunks(self.config.batch_size).map(|rows| train.batch(rows)).collect();
+            let learning_rate = schedule.lr(state.step, self.config.learning_rate);
+            let (seed, step) = (self.config.seed, state.step);
+            let keys = |batch: &TokenBatch| Some(DropoutKeys::new(seed, step, batch.token_keys.as_slice()));
+            let (mut gradients, loss) = Gradients::of_step(&model, &micro, keys)
+                .map_err(|error| self.at_step(error, state.step + 1))?;
+            let norm = gradients
+                .clip(self.config.max_grad_norm)
+                .map_err(|error| self.at_step(error, state.step + 1))?;
+            model = optimizer.step(model, &gradients, learning_rate);
+            drop(gradients);
+            state.step += 1;
+            (state.epoch, state.cursor) = (window.epoch, window.cursor);
+            state.tokens += loss.tokens as u64;
+            last_loss = Some(loss.mean);
+            let is_last = state.step == total_steps;
+            if state.step % self.config.log_every == 0 || is_last || state.step == 1 {
+                let seconds = logged.0.elapsed().as_secs_f64();
+                let rate = (state.tokens - logged.1) as f64 / seconds.max(1e-9);
+                logged = (Instant::now(), state.tokens);
+                self.emit(&Event::Step {
+                    step: state.step,
+                    total_steps,
+                    loss: loss.mean,
+                    learning_rate,
+                    grad_norm: norm,
+                    tokens: state.tokens,
+                    tokens_per_second: rate,
+                    seconds: started.elapsed().as_secs_f64(),
+                });
+            }
+            let mut save_now = self.config.save_every.is_some_and(|every| state.step % every == 0) || is_last;
+            if let Some(set) = validation
+                && (is_last || self.config.eval_every(steps_per_epoch).is_some_and(|every| state.step % every == 0))
+            {
+                let loss = self.validate(&model, set, &mut state, true)?;
+                let stop = early.update(loss);
+                state.early_stopping = early.state();
+                save_now |= stop || state.best.is_some_and(|best| best.step == state.step);
+                if stop {
+                    reason = StopReason::EarlyStopping;
+                }
+                logged = (Instant::now(), state.tokens);
+            }
+            if save_now && saved != state.step {
+                self.save(&model, &optimizer, &state)?;
+                saved = state.step;
+                logged = (Instant::now(), state.tokens);
+            }
+            if reason == StopReason::EarlyStopping {
+                break;
+            }
+        }
+        if let Some(best) = state.best.filter(|best| best.step != state.step) {
+            let path = atomic::checkpoint_path(&self.config.output_dir, best.step);
+            checkpoint::load_parameters(&path, &mut model, &device)?;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        self.emit(&Event::Finished { step: state.step, reason, seconds });
+        Ok(Outcome {
+            model,
+            reason,
+            steps: state.step,
+            first_validation,
+            best: state.best,
+            last_loss,
+            tokens: state.tokens - tokens_before,
+            seconds,
+        })
+    }
+
+    fn emit(&mut self, event: &Event) {
+        for observer in &mut self.observers {
+            observer.on_event(event);
+        }
+    }
+
+    /// Validates; with `counts`, the result may become the best one.
+    fn validate(
+        &mut self,
+        model: &M,
+        set: &Batches,
+        state: &mut TrainerState,
+        counts: bool,
+    ) -> Result<f64, TrainError> {
+        let loss = evaluate(model, set, self.config.batch_size)
+            .map_err(|error| self.at_step(error, state.step))?;
+        let best = counts && state.best.is_none_or(|best| loss.mean < best.loss);
+        if best {
+            state.best = Some(BestEvaluation { step: state.step, loss: loss.mean });
+        }
+        self.emit(&Event::Evaluated {
+            step: state.step,
+            validation_loss: loss.mean,
+            tokens: loss.tokens as u64,
+            best,
+        });
+        Ok(loss.mean)
+    }
+
+    fn save(&mut self, model: &M, optimizer: &Optimizer, state: &TrainerState) -> Result<(), TrainError> {
+        let path = atomic::checkpoint_path(&self.config.output_dir, state.step);
+        let extra = |dir: &Path| match &self.exporter {
+            Some(exporter) => exporter(model, dir),
+            None => Ok(()),
+        };
+        checkpoint::save(&path, model, optimizer, state, &extra)?;
+        atomic::prune(&self.config.output_dir, self.config.keep_checkpoints, state.best.map(|best| best.step))?;
+        self.emit(&Event::Saved { step: state.step, path });
+        Ok(())
+    }
+
+    fn resume_path(&self) -> Result<Option<PathBuf>, TrainError> {
+        match &self.config.resume {
+            Resume::Never => Ok(None),
+            Resume::Auto => atomic::latest_checkpoint(&self.config.output_dir),
+            Resume::Path(path) => Ok(Some(path.clone())),
+        }
+    }
+
+    /// Adds the step and the last checkpoint to an error about a number that is not finite.
+    fn at_step(&self, error: TrainError, step: u64) -> TrainError {
+        let last = atomic::latest_checkpoint(&self.config.output_dir).ok().flatten();
+        error.at_step(step, last)
+    }
+}
+
+/// The next step's rows: a step does not reach over the end of an epoch.
+fn next_window(order: &[usize], state: &TrainerState, rows_per_step: usize) -> Window {
+    let end = (state.cursor + rows_per_step).min(order.len());
+    let rows = order[state.cursor..end].to_vec();
+    if end == order.len() {
+        Window { rows, epoch: state.epoch + 1, cursor: 0 }
+    } else {
+        Window { rows, epoch: state.epoch, cursor: end }
+    }
+}
