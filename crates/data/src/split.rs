@@ -181,7 +181,7 @@ fn unite(parents: &mut [usize], a: usize, b: usize) {
 }
 
 /// Output number `position` of the splitmix64 stream that starts at `seed`.
-fn splitmix64(seed: u64, position: u64) -> u64 {
+pub(crate) fn splitmix64(seed: u64, position: u64) -> u64 {
     let mut z = seed.wrapping_add(position.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -158,7 +158,7 @@ impl Tokenizer {
     ///
     /// [`DataError::Tokenizer`] if the vocabulary cannot spell the text and has no unknown token.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, DataError> {
-        let encoding = self.inner.encode_fast(text, add_special).map_err(|error| self.error(&error))?;
+        let encoding = self.inner.encode_fast(text, add_special).map_err(|error| self.error(error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -175,7 +175,7 @@ impl Tokenizer {
         text: &str,
         add_special: bool,
     ) -> Result<(Vec<u32>, Vec<(usize, usize)>), DataError> {
-        let encoding = self.inner.encode(text, add_special).map_err(|error| self.error(&error))?;
+        let encoding = self.inner.encode(text, add_special).map_err(|error| self.error(error))?;
         Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
     }
 
@@ -185,7 +185,7 @@ impl Tokenizer {
     ///
     /// [`DataError::Tokenizer`] if the decoder refuses the tokens.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, DataError> {
-        self.inner.decode(ids, skip_special).map_err(|error| self.error(&error))
+        self.inner.decode(ids, skip_special).map_err(|error| self.error(error))
     }
 
     /// The id of a token.
@@ -252,7 +252,7 @@ impl Tokenizer {
         self.special[index].as_ref()
     }
 
-    fn error(&self, error: &tokenizers::Error) -> DataError {
+    fn error(&self, error: tokenizers::Error) -> DataError {
         DataError::Tokenizer { path: self.path.clone(), message: error.to_string() }
     }
 }
@@ -301,7 +301,7 @@ fn chat_template_of(config: &Map<String, Value>, path: &Path) -> Result<Option<S
     };
     let mut templates = Vec::with_capacity(named.len());
     for (index, entry) in named.iter().enumerate() {
-        let text = |key| entry.get(key).and_then(Value::as_str);
+        let text = |key: &str| entry.get(key).and_then(Value::as_str);
         match (text("name"), text("template")) {
             (Some(name), Some(source)) => templates.push((name, source)),
             _ => return Err(error(format!("chat_template[{index}] has no strings `name` and `template`"))),

@@ -1,6 +1,9 @@
 //! A 4-bit weight on a Burn device.
 
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use burn::{
+    module::Module,
+    tensor::{DType, Device, FloatDType, Int, Tensor, TensorData},
+};
 use burnisher_quant::{Absmax, NF4, QuantError, QuantState, QuantType, SourceDtype};
 
 use crate::ops::lora_linear::float_dtype;
@@ -10,22 +13,39 @@ const PANEL: usize = 1 << 18;
 
 /// An NF4 weight `[out, in]` in bitsandbytes' bytes, with plain or double-quantized scales.
 ///
-/// The packed bytes travel as 32-bit words, because not every backend stores bytes.
-#[derive(Clone, Debug)]
+/// The packed bytes travel as 32-bit words, because not every backend stores bytes. A Burn module
+/// without parameters: it moves between devices and is not recorded.
+#[derive(Module, Debug)]
 pub struct FourBitWeight {
     words: Tensor<1, Int>,
     scales: Scales,
+    #[module(skip)]
+    layout: Layout,
+}
+
+#[derive(Clone, Debug)]
+struct Layout {
     dims: [usize; 2],
     block_size: usize,
     source_dtype: SourceDtype,
 }
 
 /// One scale per block, as stored.
-#[derive(Clone, Debug)]
+#[derive(Module, Debug)]
 enum Scales {
     Plain(Tensor<1>),
-    /// 8-bit codes of the signed dynamic map, as words; one f32 scale per `block_size` of them.
-    Nested { words: Tensor<1, Int>, absmax: Tensor<1>, offset: f32, block_size: usize },
+    Nested(NestedScales),
+}
+
+/// 8-bit codes of the signed dynamic map, as words; one f32 scale per `block_size` of them.
+#[derive(Module, Debug)]
+struct NestedScales {
+    words: Tensor<1, Int>,
+    absmax: Tensor<1>,
+    #[module(skip)]
+    offset: f32,
+    #[module(skip)]
+    block_size: usize,
 }
 
 impl FourBitWeight {
@@ -34,20 +54,19 @@ impl FourBitWeight {
         let device = device.clone().without_autodiff();
         let scales = match state.absmax() {
             Absmax::Plain(absmax) => Scales::Plain(floats(absmax.clone(), &device)),
-            Absmax::Nested { codes, nested_absmax, offset, block_size } => Scales::Nested {
+            Absmax::Nested { codes, nested_absmax, offset, block_size } => Scales::Nested(NestedScales {
                 words: words(codes, &device),
                 absmax: floats(nested_absmax.clone(), &device),
                 offset: *offset,
                 block_size: *block_size,
-            },
+            }),
         };
-        Self {
-            words: words(state.packed(), &device),
-            scales,
+        let layout = Layout {
             dims: state.shape(),
             block_size: state.block_size(),
             source_dtype: state.source_dtype(),
-        }
+        };
+        Self { words: words(state.packed(), &device), scales, layout }
     }
 
     /// Reads the quantized weight back, byte for byte as it came.
@@ -55,51 +74,38 @@ impl FourBitWeight {
     /// # Errors
     /// None for a weight made by [`FourBitWeight::from_state`]; the parts are checked again.
     pub fn to_state(&self) -> Result<QuantState, QuantError> {
-        let elements = self.dims[0] * self.dims[1];
+        let Layout { dims, block_size, source_dtype } = self.layout.clone();
+        let elements = dims[0] * dims[1];
         let absmax = match &self.scales {
             Scales::Plain(absmax) => Absmax::Plain(read_floats(absmax)),
-            Scales::Nested { words, absmax, offset, block_size } => Absmax::Nested {
-                codes: read_bytes(words, elements.div_ceil(self.block_size)),
-                nested_absmax: read_floats(absmax),
-                offset: *offset,
-                block_size: *block_size,
+            Scales::Nested(nested) => Absmax::Nested {
+                codes: read_bytes(&nested.words, elements.div_ceil(block_size)),
+                nested_absmax: read_floats(&nested.absmax),
+                offset: nested.offset,
+                block_size: nested.block_size,
             },
         };
         let packed = read_bytes(&self.words, elements.div_ceil(2));
-        QuantState::new(QuantType::Nf4, packed, absmax, self.dims, self.block_size, self.source_dtype)
+        QuantState::new(QuantType::Nf4, packed, absmax, dims, block_size, source_dtype)
     }
 
     /// The shape `[out, in]`.
     pub fn dims(&self) -> [usize; 2] {
-        self.dims
+        self.layout.dims
     }
 
     /// The dtype the weight was quantized from.
     pub fn source_dtype(&self) -> SourceDtype {
-        self.source_dtype
+        self.layout.source_dtype
     }
 
     /// Bytes the weight holds on its device.
     pub fn size_bytes(&self) -> usize {
         let scales = match &self.scales {
             Scales::Plain(absmax) => absmax.dims()[0] * 4,
-            Scales::Nested { words, absmax, .. } => (words.dims()[0] + absmax.dims()[0]) * 4,
+            Scales::Nested(nested) => (nested.words.dims()[0] + nested.absmax.dims()[0]) * 4,
         };
         self.words.dims()[0] * 4 + scales
-    }
-
-    /// Moves the weight to another device.
-    pub fn to_device(self, device: &Device) -> Self {
-        let scales = match self.scales {
-            Scales::Plain(absmax) => Scales::Plain(absmax.to_device(device)),
-            Scales::Nested { words, absmax, offset, block_size } => Scales::Nested {
-                words: words.to_device(device),
-                absmax: absmax.to_device(device),
-                offset,
-                block_size,
-            },
-        };
-        Self { words: self.words.to_device(device), scales, ..self }
     }
 
     /// The device that holds the weight.
@@ -109,13 +115,13 @@ impl FourBitWeight {
 
     /// The whole weight `[out, in]`, dense: a copy of full size.
     pub fn dequantize(&self, dtype: FloatDType) -> Tensor<2> {
-        self.rows(0, self.dims[0], &self.absmax()).cast(dtype)
+        self.rows(0, self.layout.dims[0], &self.absmax()).cast(dtype)
     }
 
     /// `x·Wᵀ` panel by panel: `[n, in] -> [n, out]`.
     pub(crate) fn project(&self, x: Tensor<2>) -> Tensor<2> {
         let (dtype, absmax) = (float_dtype(&x), self.absmax());
-        if self.dims[0] == 0 {
+        if self.layout.dims[0] == 0 {
             return Tensor::zeros([x.dims()[0], 0], (&x.device(), x.dtype()));
         }
         let outs = self.panels().map(|(start, count)| {
@@ -127,7 +133,7 @@ impl FourBitWeight {
     /// `dy·W` panel by panel: `[n, out] -> [n, in]`.
     pub(crate) fn project_back(&self, grad: Tensor<2>) -> Tensor<2> {
         let (dtype, absmax) = (float_dtype(&grad), self.absmax());
-        let zero = Tensor::zeros([grad.dims()[0], self.dims[1]], (&grad.device(), grad.dtype()));
+        let zero = Tensor::zeros([grad.dims()[0], self.layout.dims[1]], (&grad.device(), grad.dtype()));
         self.panels().fold(zero, |sum, (start, count)| {
             let panel = self.rows(start, count, &absmax).cast(dtype);
             sum + grad.clone().narrow(1, start, count).matmul(panel)
@@ -136,7 +142,7 @@ impl FourBitWeight {
 
     /// Rows per panel: `(first row, rows)`.
     fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let [out, inn] = self.dims;
+        let [out, inn] = self.layout.dims;
         let step = (PANEL / inn.max(1)).clamp(1, out.max(1));
         (0..out).step_by(step).map(move |start| (start, step.min(out - start)))
     }
@@ -145,8 +151,9 @@ impl FourBitWeight {
     fn absmax(&self) -> Tensor<1> {
         match &self.scales {
             Scales::Plain(absmax) => absmax.clone(),
-            Scales::Nested { words, absmax, offset, block_size } => {
-                let blocks = (self.dims[0] * self.dims[1]).div_ceil(self.block_size);
+            Scales::Nested(NestedScales { words, absmax, offset, block_size }) => {
+                let [out, inn] = self.layout.dims;
+                let blocks = (out * inn).div_ceil(self.layout.block_size);
                 let table = floats(burnisher_quant::dynamic_map_signed().to_vec(), &words.device());
                 let values = table.select(0, unpack::<4>(words.clone(), [0, 8, 16, 24], 255, blocks));
                 values * repeat(absmax.clone(), *block_size, 0, blocks) + *offset
@@ -156,7 +163,7 @@ impl FourBitWeight {
 
     /// Rows `start..start + count` as f32, `[count, in]`.
     fn rows(&self, start: usize, count: usize, absmax: &Tensor<1>) -> Tensor<2> {
-        let inn = self.dims[1];
+        let inn = self.layout.dims[1];
         let (first, len) = (start * inn, count * inn);
         #[cfg(feature = "flex")]
         if let Some(values) = self.range_on_flex(first, len, absmax) {
@@ -176,9 +183,9 @@ impl FourBitWeight {
         let codes = unpack(self.words.clone().narrow(0, word, end - word), SHIFTS, 15, (end - word) * 8);
         let codes = codes.narrow(0, first - word * 8, len);
         let table = floats(NF4.to_vec(), &self.words.device());
-        let (block, last) = (first / self.block_size, (first + len).div_ceil(self.block_size));
+        let (block, last) = (first / self.layout.block_size, (first + len).div_ceil(self.layout.block_size));
         let absmax = absmax.clone().narrow(0, block, last - block);
-        table.select(0, codes) * repeat(absmax, self.block_size, first - block * self.block_size, len)
+        table.select(0, codes) * repeat(absmax, self.layout.block_size, first - block * self.layout.block_size, len)
     }
 
     /// The same on Flex: the quantization crate's slices, one piece per thread.
@@ -195,7 +202,7 @@ impl FourBitWeight {
         // A multiple of every block size, so that pieces start where blocks do if `first` does.
         const PIECE: usize = 1 << 14;
         out.par_chunks_mut(PIECE).enumerate().for_each(|(i, piece)| {
-            burnisher_quant::dequantize_range(packed, scales, self.block_size, first + i * PIECE, piece);
+            burnisher_quant::dequantize_range(packed, scales, self.layout.block_size, first + i * PIECE, piece);
         });
         Some(Tensor::from_data(TensorData::new(out, [len]), &self.words.device()))
     }

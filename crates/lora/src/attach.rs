@@ -7,7 +7,6 @@ use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use crate::{
     Adaptable, AdaptedModule, AdapterDtype, AdapterPlan, AdapterTensor, LoraConfig, LoraError, PeftFiles, Site,
     adapter::LoraAdapter,
-    config::Bias,
     count_parameters, init, modules,
     parameters::ParameterMut,
     peft::keys,
@@ -79,13 +78,13 @@ pub fn load_peft<M: Adaptable>(
     };
     let (mut model, report) = install(&config, model, plan, &empty, true);
     let mut expected = BTreeMap::new();
-    each_saved(&mut model, &config, &mut |key, parameter| {
+    each_saved(&mut model, &mut |key, parameter| {
         expected.insert(key, parameter.shape());
     });
     let files = PeftFiles { config, tensors };
     files.check(&expected)?;
     let PeftFiles { config, mut tensors } = files;
-    each_saved(&mut model, &config, &mut |key, mut parameter| {
+    each_saved(&mut model, &mut |key, mut parameter| {
         if let Some(tensor) = tensors.remove(&key) {
             let count = tensor.values.len();
             let data = TensorData::new(tensor.values, [count]);
@@ -105,7 +104,7 @@ pub fn load_peft<M: Adaptable>(
 /// Errors of files, with the path; files that were there before stay whole.
 pub fn save_peft<M: Adaptable>(model: &M, config: &LoraConfig, dir: impl AsRef<Path>) -> Result<(), LoraError> {
     let mut tensors = BTreeMap::new();
-    each_saved(&mut model.clone(), config, &mut |key, parameter| {
+    each_saved(&mut model.clone(), &mut |key, parameter| {
         let value = parameter.flat();
         let dtype = match value.dtype() {
             DType::BF16 => AdapterDtype::BF16,
@@ -171,10 +170,8 @@ fn install<M: Adaptable>(
 /// Every trained parameter with its key in an adapter file.
 fn each_saved<M: Adaptable>(
     model: &mut M,
-    config: &LoraConfig,
     visit: &mut dyn FnMut(String, ParameterMut<'_>),
 ) {
-    let renames_bias = config.bias() == Bias::LoraOnly;
     let adapted: Vec<String> = {
         let mut paths = Vec::new();
         model.sites(&mut |path, site| {
@@ -192,8 +189,8 @@ fn each_saved<M: Adaptable>(
         }
         let module = name.strip_suffix(".bias").filter(|path| adapted.iter().any(|known| known == path));
         let key = match module {
-            Some(path) if renames_bias => keys::base_layer_bias(path),
-            _ => keys::parameter(name),
+            Some(path) => keys::base_layer_bias(path),
+            None => keys::parameter(name),
         };
         visit(key, parameter);
     });

@@ -1,1 +1,48 @@
-//! LoRA adapters for Burn: attach, run, merge, and save in PEFT's format.
+//! LoRA adapters for Burn models: attach, run, merge, and exchange with PEFT.
+//!
+//! A model lists its places through [`Adaptable`]; [`attach`] freezes it and adds trainable factors to
+//! the modules a [`LoraConfig`] chooses. The adapter runs beside the base, `y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ`:
+//! no `W + s·B·A` is ever formed, the base may be dense or 4-bit, and only `A` and `B` get gradients.
+//! [`save_peft`] and [`load_peft`] write and read PEFT's directories; [`merge`] folds adapters into the
+//! weights and [`unmerge`] takes them out again.
+//!
+//! ```
+//! use burnisher_lora::{LoraConfig, TargetModules};
+//!
+//! let config = LoraConfig::new(8)
+//!     .with_lora_alpha(16.0)
+//!     .with_target_modules(TargetModules::suffixes(["q_proj", "v_proj"]));
+//! assert_eq!(config.scaling_for("model.layers.0.self_attn.q_proj").unwrap(), (8, 2.0));
+//! ```
+#![deny(missing_docs)]
+
+mod adapter;
+mod attach;
+mod config;
+mod config_json;
+mod embedding;
+mod error;
+mod init;
+mod matcher;
+mod merge;
+mod parameters;
+mod peft;
+mod projection;
+mod target;
+
+pub use crate::{
+    adapter::LoraAdapter,
+    attach::{AttachReport, attach, load_peft, save_peft},
+    config::{Bias, InitLoraWeights, LoraConfig},
+    embedding::Embedding,
+    error::{LoraError, ShapeProblem, TensorProblems, UnsupportedField},
+    merge::{merge, merge_and_unload, unmerge},
+    parameters::{
+        Adaptable, ParameterMut, Site, count_parameters, modules, train_all, visit_parameters,
+    },
+    peft::{AdapterDtype, AdapterTensor, PeftFiles},
+    projection::{Projection, Weight},
+    target::{
+        AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary,
+    },
+};

@@ -285,7 +285,7 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, AdapterTensor>, 
 /// No tensor may claim to end behind the file. safetensors 0.8 adds the claims up before it
 /// compares, which overflows for a header made to do so.
 fn check_offsets(bytes: &[u8]) -> Result<(), String> {
-    let Some((length, rest)) = bytes.split_first_chunk() else {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
         return Err(format!("wanted a header, found {} bytes", bytes.len()));
     };
     let length = u64::from_le_bytes(*length);
@@ -321,8 +321,8 @@ fn encode(path: &Path, tensors: &BTreeMap<String, AdapterTensor>) -> Result<Vec<
     let views = encoded
         .iter()
         .map(|(name, tensor, bytes)| {
-            let view = TensorView::new(tensor.dtype.to_file(), tensor.shape.clone(), bytes)?;
-            Ok((name.as_str(), view))
+            TensorView::new(tensor.dtype.to_file(), tensor.shape.clone(), bytes)
+                .map(|view| (name.as_str(), view))
         })
         .collect::<Result<Vec<_>, SafeTensorError>>();
     // Without the format transformers refuses the file.

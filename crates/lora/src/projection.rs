@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, FloatDType, Tensor},
 };
 use burnisher_kernels::{
-    DropoutKeys, FourBitWeight, FrozenWeight, LoraFactors, linear, lora_linear,
+    DropoutKeys, FourBitWeight, FrozenWeight, linear, lora_linear,
 };
 
 use crate::adapter::LoraAdapter;
@@ -97,6 +97,11 @@ impl Projection {
     /// The attached adapter.
     pub fn adapter(&self) -> Option<&LoraAdapter> {
         self.adapter.as_ref()
+    }
+
+    /// Whether the adapter is merged into the weight.
+    pub fn is_merged(&self) -> bool {
+        self.unmerged.is_some()
     }
 
     /// The weight `[out, in]` in `dtype`, without the adapter (unless merged); on the tape if it is trained.

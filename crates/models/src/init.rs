@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use burnisher_kernels::NormWeight;
 use burnisher_lora::Weight;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{

@@ -1,1 +1,50 @@
-//! Decoder language models for Burn, read from Hugging Face directories: Llama, Mistral, Gemma.
+//! Decoder language models on Burn, read from and written as Hugging Face directories.
+//!
+//! One generic decoder (RMSNorm, rotary positions, grouped-query attention, gated MLP, sliding
+//! windows, tied or free head) serves all families; a family ([`Family`]) is a row of differences.
+//! [`CausalLm::from_pretrained`] memory-maps the weights; projections can be quantized to NF4 while
+//! loading, and adapters attach through `burnisher_lora`.
+//!
+//! ```no_run
+//! use burn::tensor::Device;
+//! use burnisher_data::Tokenizer;
+//! use burnisher_models::{CausalLm, GenerateConfig, LoadConfig};
+//!
+//! let dir = "llama-3.2-1b";
+//! let model = CausalLm::from_pretrained(dir, &LoadConfig::new(), &Device::flex())?;
+//! let tokenizer = Tokenizer::from_dir(dir)?;
+//! let text = model.generate(&tokenizer, "Rust is", &GenerateConfig::new().with_max_new_tokens(32))?;
+//! # Ok::<(), burnisher_models::ModelError>(())
+//! ```
+#![deny(missing_docs)]
+
+mod attention;
+mod build;
+mod checkpoint;
+mod config;
+mod decoder;
+mod error;
+mod families;
+mod generate;
+mod init;
+mod kv_cache;
+mod layout;
+mod load;
+mod mlp;
+mod rope;
+mod sample;
+mod save;
+mod writer;
+
+pub use crate::{
+    checkpoint::{Checkpoint, CheckpointDtype, ExpectedTensor, Presence, TensorEntry},
+    config::{
+        Family, GenerationConfig, LlamaShape, ModelConfig, QuantizationConfig, RopeConfig, RopeScaling,
+    },
+    decoder::{CausalLm, ModelInput},
+    error::{CheckpointProblem, ConfigProblem, ModelError},
+    generate::{GenerateConfig, stop_ids},
+    load::{ComputeDtype, LoadConfig},
+    sample::{SampleConfig, Sampling},
+    writer::{WriteOptions, copy_tokenizer_files, write_checkpoint, write_config, write_safetensors},
+};

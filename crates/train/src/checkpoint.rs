@@ -136,7 +136,7 @@ pub(crate) fn load_parameters<M: Adaptable>(
                 problems.push(format!("{name}: found {:?}, wanted {:?}", tensor.shape, parameter.shape()));
             }
             Some(tensor) => {
-                let dtype = tensor.data.dtype;
+                let dtype = tensor.data.dtype();
                 parameter.set_flat(Tensor::from_data(tensor.data, (device, dtype)));
             }
         }
@@ -155,7 +155,7 @@ fn write_tensors(path: &Path, tensors: &[(String, Vec<usize>, Tensor<1>)]) -> Re
     let data: Vec<TensorData> = tensors.iter().map(|(_, _, tensor)| tensor.to_data()).collect();
     let mut views = Vec::new();
     for ((name, shape, _), data) in tensors.iter().zip(&data) {
-        let dtype = match data.dtype {
+        let dtype = match data.dtype() {
             DType::BF16 => Dtype::BF16,
             DType::F16 => Dtype::F16,
             _ => Dtype::F32,

@@ -6,7 +6,7 @@ mod fields;
 mod ordered_map;
 mod validate;
 
-pub(crate) use check::{check, nearest_field, normalise};
+pub(crate) use check::{check_fields, describe, nearest_field, normalise};
 pub(crate) use fields::{Field, Kind, Need, SECTIONS};
 
 use std::collections::BTreeMap;
@@ -48,11 +48,7 @@ pub struct RunConfig {
 
 impl RunConfig {
     /// A full-parameter run with every default.
-    pub fn new(
-        model: impl Into<PathBuf>,
-        train: impl Into<PathBuf>,
-        output_dir: impl Into<PathBuf>,
-    ) -> Self {
+    pub fn new(model: impl Into<PathBuf>, train: impl Into<PathBuf>, output_dir: impl Into<PathBuf>) -> Self {
         let mut run = Self::default();
         run.model.path = model.into();
         run.data.train = train.into();
@@ -78,12 +74,7 @@ pub struct ModelSection {
 
 impl Default for ModelSection {
     fn default() -> Self {
-        Self {
-            path: PathBuf::new(),
-            dtype: ComputeDtype::F32,
-            quant: BaseQuant::None,
-            double_quant: true,
-        }
+        Self { path: PathBuf::new(), dtype: ComputeDtype::F32, quant: BaseQuant::None, double_quant: true }
     }
 }
 
@@ -220,7 +211,7 @@ pub enum LeakPolicy {
 #[non_exhaustive]
 pub struct LoraSection {
     /// `full` trains every parameter of the model, as if this section were absent. Default `lora`.
-    pub method: Method,
+    pub method: TrainingMethod,
     /// Rank of the adapters. Default 8.
     pub r: usize,
     /// The adapter is scaled by `lora_alpha / r`, or by `lora_alpha / √r` with `use_rslora`. Default 16.
@@ -254,7 +245,7 @@ pub struct LoraSection {
 impl Default for LoraSection {
     fn default() -> Self {
         Self {
-            method: Method::Lora,
+            method: TrainingMethod::Lora,
             r: 8,
             lora_alpha: 16.0,
             lora_dropout: 0.05,
@@ -274,7 +265,7 @@ impl Default for LoraSection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum Method {
+pub enum TrainingMethod {
     /// A low-rank adapter.
     Lora,
     /// Every parameter of the model.

@@ -1,1 +1,43 @@
-//! The trainer: token-weighted accumulation, AdamW, schedules, early stopping, exact resume.
+//! Training language models: token-weighted accumulation, AdamW, schedules, validation, early
+//! stopping, checkpoints that survive a kill at any moment, and resuming bit for bit.
+//!
+//! [`run`] does all of a [`RunConfig`]: it reads the data and checks it, loads the base model, attaches
+//! the adapter, trains, and saves. Below it, [`Trainer`] trains any [`LossModel`] on token batches, and
+//! [`Gradients`], [`Optimizer`] and [`Schedule`] make up a loop of one's own.
+#![deny(missing_docs)]
+
+mod atomic;
+mod checkpoint;
+mod config;
+mod config_file;
+mod early_stopping;
+mod error;
+mod evaluate;
+mod events;
+mod gradients;
+mod loss;
+mod optim;
+mod progress;
+mod run;
+mod schedule;
+mod trainer;
+
+pub use crate::{
+    atomic::{checkpoint_path, checkpoints, latest_checkpoint, write_atomic},
+    checkpoint::{BestEvaluation, RunIdentity, TrainerState},
+    config::{
+        BaseQuant, BiasMode, ComputeDtype, DataSection, LeakPolicy, LoraSection, LrSchedule, Method,
+        ModelSection, PackingMode, RecordShape, Resume, RunConfig, Targets, TrainConfig, TrainedPart,
+    },
+    early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState},
+    error::{ConfigProblem, TrainError},
+    evaluate::{SetLoss, evaluate},
+    events::{Event, JsonLines, Observer, StopReason},
+    gradients::{Gradients, StepLoss},
+    loss::LossModel,
+    optim::{DecayRule, Optimizer},
+    progress::Progress,
+    run::{PreparedData, RunOutcome, prepare_data, run},
+    schedule::{Schedule, ScheduleKind, Warmup},
+    trainer::{Outcome, Trainer},
+};

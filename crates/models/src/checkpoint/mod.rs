@@ -90,19 +90,13 @@ impl Checkpoint {
                 Err(more) => problems.extend(more),
             }
         }
-        for (tensor, file) in &weight_map {
-            let holder = checkpoint.tensors.get(tensor).map(|located| opened[located.file]);
+        let misplaced: Vec<_> = weight_map
+            .iter()
             // A shard that could not be opened and a tensor in two shards are problems already.
-            let known = !opened.contains(&file.as_str())
-                || problems.iter().any(|problem| matches!(problem, CheckpointProblem::Duplicate { tensor: t, .. } if t == tensor));
-            if holder != Some(file.as_str()) && !known {
-                problems.push(CheckpointProblem::NotInShard {
-                    tensor: tensor.clone(),
-                    file: file.clone(),
-                    holder: holder.map(str::to_owned),
-                });
-            }
-        }
+            .filter(|(tensor, file)| opened.contains(&file.as_str()) && !is_duplicate(tensor, &problems))
+            .filter_map(|(tensor, file)| checkpoint.misplaced(tensor, file, &opened))
+            .collect();
+        problems.extend(misplaced);
         if problems.is_empty() {
             Ok(checkpoint)
         } else {
@@ -126,6 +120,16 @@ impl Checkpoint {
                 self.tensors.insert(tensor, Located { file, span });
             }
         }
+    }
+
+    /// The problem of a tensor that is not in the file the index names.
+    fn misplaced(&self, tensor: &str, file: &str, opened: &[&str]) -> Option<CheckpointProblem> {
+        let holder = self.tensors.get(tensor).map(|located| opened[located.file]);
+        (holder != Some(file)).then(|| CheckpointProblem::NotInShard {
+            tensor: tensor.to_owned(),
+            file: file.to_owned(),
+            holder: holder.map(str::to_owned),
+        })
     }
 
     /// The directory.
@@ -171,6 +175,12 @@ impl Checkpoint {
             }),
         }
     }
+}
+
+fn is_duplicate(name: &str, problems: &[CheckpointProblem]) -> bool {
+    problems
+        .iter()
+        .any(|problem| matches!(problem, CheckpointProblem::Duplicate { tensor, .. } if tensor == name))
 }
 
 /// The index's map from tensor to shard, or `None` for a checkpoint in one file.

@@ -58,7 +58,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<RopeConfig> {
     let Some(mut rope) = fields.object(key)? else {
         return Some(RopeConfig { theta: outer_theta?, scaling: RopeScaling::None });
     };
-    let theta = rope.positive("rope_theta", outer_theta);
+    let theta = rope.positive("rope_theta", outer_theta.or(Some(DEFAULT_THETA)));
     whole_heads(&mut rope);
     let type_key = if rope.is_set("rope_type") { "rope_type" } else { "type" };
     let scaling = match rope.text(type_key, "default")?.as_str() {

@@ -1,0 +1,145 @@
+//! From the sections of a run file to the types of the crates that do the work.
+
+use burnisher_data::{Packing, Shape, TrainOn};
+use burnisher_kernels::AdamW;
+use burnisher_lora::{Bias, LoraConfig, TargetModules};
+
+use super::{
+    BiasMode, LoraSection, LrSchedule, PackingMode, RecordShape, RunConfig, Targets, TrainConfig,
+    TrainedPart, TrainingMethod,
+};
+use crate::schedule::{Schedule, ScheduleKind, Warmup};
+
+impl RunConfig {
+    /// The section `lora`, unless there is none or its method is `full`. Without it every parameter of
+    /// the model is trained.
+    pub fn adapter(&self) -> Option<&LoraSection> {
+        self.lora.as_ref().filter(|lora| lora.method == TrainingMethod::Lora)
+    }
+
+    /// The configuration of the adapter, with the base model's path in it; `None` in full-parameter mode.
+    pub fn lora_config(&self) -> Option<LoraConfig> {
+        let base = self.model.path.to_string_lossy();
+        self.adapter().map(|lora| lora.to_lora_config().with_base_model_name_or_path(base))
+    }
+}
+
+impl LoraSection {
+    /// The same adapter as the crate `burnisher-lora` configures it. The only place that knows both.
+    pub fn to_lora_config(&self) -> LoraConfig {
+        let bias = match self.bias {
+            BiasMode::None => Bias::None,
+            BiasMode::All => Bias::All,
+            BiasMode::LoraOnly => Bias::LoraOnly,
+        };
+        let mut config = LoraConfig::new(self.r)
+            .with_lora_alpha(self.lora_alpha)
+            .with_lora_dropout(self.lora_dropout)
+            .with_rank_pattern(self.rank_pattern.clone())
+            .with_alpha_pattern(self.alpha_pattern.clone())
+            .with_bias(bias)
+            .with_use_rslora(self.use_rslora)
+            .with_task_type("CAUSAL_LM");
+        if let Some(targets) = &self.target_modules {
+            config = config.with_target_modules(targets.into());
+        }
+        if let Some(targets) = &self.exclude_modules {
+            config = config.with_exclude_modules(targets.into());
+        }
+        if let Some(layers) = &self.layers_to_transform {
+            config = config.with_layers_to_transform(layers.clone());
+        }
+        if let Some(modules) = &self.modules_to_save {
+            config = config.with_modules_to_save(modules.clone());
+        }
+        config
+    }
+}
+
+impl Targets {
+    /// Whether this is `"all-linear"`, in any case.
+    pub fn is_all_linear(&self) -> bool {
+        matches!(self, Self::Pattern(text) if text.eq_ignore_ascii_case("all-linear"))
+    }
+}
+
+impl From<&Targets> for TargetModules {
+    fn from(targets: &Targets) -> Self {
+        match targets {
+            all if all.is_all_linear() => Self::AllLinear,
+            Targets::Pattern(pattern) => Self::regex(pattern),
+            Targets::Names(names) => Self::suffixes(names),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Optimizer steps of the whole run, which has `steps_per_epoch` of them in an epoch.
+    pub fn total_steps(&self, steps_per_epoch: u64) -> u64 {
+        self.max_steps.unwrap_or(self.epochs.saturating_mul(steps_per_epoch))
+    }
+
+    /// Optimizer steps between two validations: `eval_every`, or an epoch. At least 1.
+    pub fn eval_every(&self, steps_per_epoch: u64) -> u64 {
+        self.eval_every.unwrap_or(steps_per_epoch).max(1)
+    }
+
+    /// Optimizer steps between two checkpoints: `save_every`, or an epoch. At least 1.
+    pub fn save_every(&self, steps_per_epoch: u64) -> u64 {
+        self.save_every.unwrap_or(steps_per_epoch).max(1)
+    }
+
+    /// The learning rates of a run of `total_steps` optimizer steps.
+    pub fn schedule(&self, total_steps: u64) -> Schedule {
+        let kind = match self.schedule {
+            LrSchedule::Linear => ScheduleKind::Linear,
+            LrSchedule::Cosine => ScheduleKind::COSINE,
+            LrSchedule::Constant => ScheduleKind::Constant,
+        };
+        let warmup = match self.warmup_ratio {
+            Some(ratio) => Warmup::Ratio(ratio),
+            None => Warmup::Steps(self.warmup_steps.unwrap_or(0)),
+        };
+        Schedule::new(kind, warmup, total_steps)
+    }
+
+    /// The options of AdamW.
+    pub fn adamw(&self) -> AdamW {
+        AdamW { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon, weight_decay: self.weight_decay }
+    }
+
+    /// The largest norm of all gradients together; `None` if they are not clipped.
+    pub fn max_grad_norm(&self) -> Option<f64> {
+        (self.max_grad_norm > 0.0).then_some(self.max_grad_norm)
+    }
+}
+
+impl From<RecordShape> for Shape {
+    fn from(shape: RecordShape) -> Self {
+        match shape {
+            RecordShape::Text => Self::Text,
+            RecordShape::Completion => Self::Completion,
+            RecordShape::Messages => Self::Messages,
+            RecordShape::Alpaca => Self::Alpaca,
+        }
+    }
+}
+
+impl From<PackingMode> for Packing {
+    fn from(packing: PackingMode) -> Self {
+        match packing {
+            PackingMode::None => Self::None,
+            PackingMode::BestFit => Self::BestFit,
+            PackingMode::Wrapped => Self::Wrapped,
+        }
+    }
+}
+
+impl From<TrainedPart> for TrainOn {
+    fn from(part: TrainedPart) -> Self {
+        match part {
+            TrainedPart::Completions => Self::Completions,
+            TrainedPart::Everything => Self::Everything,
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Every field of a run file: one table for the checks, the nearest names and the reference file.
+
+/// What a field may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Text that is a path.
+    Path,
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Flag,
+    /// A whole number, not negative.
+    Whole,
+    /// A finite number.
+    Number,
+    /// Text, or a list of texts.
+    Targets,
+    /// A list of texts.
+    TextList,
+    /// A list of whole numbers.
+    WholeList,
+    /// A table of texts.
+    TextMap,
+    /// A table of whole numbers.
+    WholeMap,
+    /// A table of numbers.
+    NumberMap,
+    /// The section of this name.
+    Section(&'static str),
+}
+
+/// Whether a field must be in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// It must.
+    Required,
+    /// It need not, and then has the value that the table shows.
+    Default,
+    /// It need not, and then has no value; the table shows an example.
+    Optional,
+}
+
+/// A field of a section.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) need: Need,
+    /// The default or an example, as TOML.
+    pub(crate) value: &'static str,
+    /// What it means, in lines.
+    pub(crate) doc: &'static str,
+}
+
+/// A section; its name is its path (`train.early_stopping`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    pub(crate) doc: &'static str,
+    pub(crate) fields: &'static [Field],
+}
+
+const fn required(name: &'static str, kind: Kind, value: &'static str, doc: &'static str) -> Field {
+    Field { name, kind, need: Need::Required, value, doc }
+}
+
+const fn default(name: &'static str, kind: Kind, value: &'static str, doc: &'static str) -> Field {
+    Field { name, kind, need: Need::Default, value, doc }
+}
+
+const fn optional(name: &'static str, kind: Kind, value: &'static str, doc: &'static str) -> Field {
+    Field { name, kind, need: Need::Optional, value, doc }
+}
+
+/// Every section, each below the section that holds it.
+pub(crate) const SECTIONS: &[Section] = &[
+    Section { name: "model", doc: "The base model and how it is held.", fields: MODEL },
+    Section { name: "data", doc: "The records, and how they become rows of tokens.", fields: DATA },
+    Section {
+        name: "lora",
+        doc: "The adapter, with PEFT's fields. Without this section every parameter of the model is trained.",
+        fields: LORA,
+    },
+    Section { name: "train", doc: "The training loop.", fields: TRAIN },
+    Section {
+        name: "train.early_stopping",
+        doc: "Ends the run when the validation loss no longer falls. Without this section it does not.",
+        fields: EARLY_STOPPING,
+    },
+];
+
+const MODEL: &[Field] = &[
+    required(
+        "path",
+        Kind::Path,
+        r#""base-model""#,
+        "Hugging Face directory: config.json, safetensors, tokenizer.",
+    ),
+    default(
+        "dtype",
+        Kind::Choice(&["f32", "bf16"]),
+        r#""f32""#,
+        "Type of the activations and of weights that are not quantized: \"f32\" or \"bf16\".",
+    ),
+    default(
+        "quant",
+        Kind::Choice(&["none", "nf4"]),
+        r#""none""#,
+        "How the frozen projections are stored: \"none\" (as in dtype) or \"nf4\" (4 bits, QLoRA; needs [lora]).",
+    ),
+    default(
+        "double_quant",
+        Kind::Flag,
+        "true",
+        "With quant: whether the scales of the blocks are quantized too.",
+    ),
+];
+
+const DATA: &[Field] = &[
+    required("train", Kind::Path, r#""train.jsonl""#, "Training records, JSON lines."),
+    optional(
+        "validation",
+        Kind::Path,
+        r#""validation.jsonl""#,
+        "Validation records, JSON lines. By default a part of the training records.",
+    ),
+    default(
+        "validation_fraction",
+        Kind::Number,
+        "0.05",
+        "Without validation: the part of the training records that is held back for it, in [0, 1).\n\
+         Records that share a run of 13 words stay together. 0 trains without validation.",
+    ),
+    optional(
+        "test",
+        Kind::Path,
+        r#""test.jsonl""#,
+        "Test records, JSON lines, that the training records must not share text with.",
+    ),
+    default(
+        "columns",
+        Kind::TextMap,
+        "{}",
+        "Column names: the shape's column = the column in the file, for example\n\
+         { prompt = \"question\", completion = \"answer\" }.",
+    ),
+    optional(
+        "shape",
+        Kind::Choice(&["text", "completion", "messages", "alpaca"]),
+        r#""completion""#,
+        "Shape of the records, by default recognised by the columns: \"text\" (text), \"completion\" (prompt,\n\
+         completion), \"messages\" (messages) or \"alpaca\" (instruction, output and, if there, input).",
+    ),
+    default("max_length", Kind::Whole, "512", "Longest row in tokens; longer records are cut at the end."),
+    default(
+        "packing",
+        Kind::Choice(&["none", "best_fit", "wrapped"]),
+        r#""none""#,
+        "Whether records share a row: \"none\" (one record in a row), \"best_fit\" (whole records, where they\n\
+         fit best) or \"wrapped\" (one after the other, cut at row ends). They never see each other.",
+    ),
+    default(
+        "train_on",
+        Kind::Choice(&["completions", "everything"]),
+        r#""completions""#,
+        "Which tokens are trained: \"completions\" (what the assistant says) or \"everything\".",
+    ),
+    default(
+        "deduplicate",
+        Kind::Flag,
+        "true",
+        "Whether exact duplicates are removed from the training records.",
+    ),
+    default(
+        "leaks",
+        Kind::Choice(&["stop", "allow"]),
+        r#""stop""#,
+        "What happens when two sets share a run of 13 words: the run shows the pairs and then \"stop\" or\n\
+         \"allow\".",
+    ),
+    default("seed", Kind::Whole, "42", "Seed of the validation split."),
+];
+
+const LORA: &[Field] = &[
+    default(
+        "method",
+        Kind::Choice(&["lora", "full"]),
+        r#""lora""#,
+        "\"lora\", or \"full\" to train every parameter of the model as if this section were absent.",
+    ),
+    default("r", Kind::Whole, "8", "Rank of the adapters."),
+    default(
+        "lora_alpha",
+        Kind::Number,
+        "16.0",
+        "The adapter is scaled by lora_alpha / r, or by lora_alpha / sqrt(r) with use_rslora.",
+    ),
+    default(
+        "lora_dropout",
+        Kind::Number,
+        "0.05",
+        "Probability with which an input of the adapter is dropped in training, in [0, 1).",
+    ),
+    optional(
+        "target_modules",
+        Kind::Targets,
+        r#"["q_proj", "v_proj"]"#,
+        "Adapted modules: a list of names, \"all-linear\" (every projection but the output head), or a regular\n\
+         expression for the whole path. By default PEFT's choice for the architecture.",
+    ),
+    optional(
+        "exclude_modules",
+        Kind::Targets,
+        r#"["k_proj"]"#,
+        "Modules that are not adapted although target_modules names them: a list of names, or a regular\n\
+         expression for the whole path.",
+    ),
+    optional(
+        "layers_to_transform",
+        Kind::WholeList,
+        "[0, 1]",
+        "Layers to adapt, counted from 0. By default all.",
+    ),
+    default(
+        "rank_pattern",
+        Kind::WholeMap,
+        "{}",
+        "Other ranks: regular expression for the end of a module's path = rank, for example\n\
+         { \"layers.0.self_attn.q_proj\" = 4 }. The first that matches counts.",
+    ),
+    default("alpha_pattern", Kind::NumberMap, "{}", "Other alphas, as rank_pattern."),
+    default(
+        "bias",
+        Kind::Choice(&["none", "all", "lora_only"]),
+        r#""none""#,
+        "Which biases of the base model are trained: \"none\", \"all\" or \"lora_only\" (of adapted modules).",
+    ),
+    default("use_rslora", Kind::Flag, "false", "Rank-stabilised LoRA: scale by lora_alpha / sqrt(r)."),
+    optional(
+        "modules_to_save",
+        Kind::TextList,
+        r#"["lm_head"]"#,
+        "Modules that are trained whole and saved with the adapter.",
+    ),
+];
+
+const TRAIN: &[Field] = &[
+    required("output_dir", Kind::Path, r#""out""#, "Where checkpoints, metrics and the result go."),
+    default("epochs", Kind::Whole, "3", "Passes over the training rows."),
+    optional("max_steps", Kind::Whole, "1000", "Optimizer steps of the whole run; counts instead of epochs."),
+    default("batch_size", Kind::Whole, "4", "Rows in a forward pass."),
+    default("gradient_accumulation_steps", Kind::Whole, "1", "Forward passes in an optimizer step."),
+    default("learning_rate", Kind::Number, "2e-4", "Learning rate after the warm-up."),
+    default(
+        "schedule",
+        Kind::Choice(&["linear", "cosine", "constant"]),
+        r#""linear""#,
+        "How the learning rate falls to 0 after the warm-up: \"linear\", \"cosine\" or \"constant\" (not at all).",
+    ),
+    optional(
+        "warmup_steps",
+        Kind::Whole,
+        "100",
+        "Optimizer steps in which the learning rate rises from 0. By default none.",
+    ),
+    optional(
+        "warmup_ratio",
+        Kind::Number,
+        "0.03",
+        "The warm-up as a part of all steps, in [0, 1], rounded up; instead of warmup_steps.",
+    ),
+    default("weight_decay", Kind::Number, "0.0", "AdamW's decoupled weight decay; not on biases and norms."),
+    default("beta1", Kind::Number, "0.9", "AdamW's decay of the first moment, in [0, 1)."),
+    default("beta2", Kind::Number, "0.999", "AdamW's decay of the second moment, in [0, 1)."),
+    default("epsilon", Kind::Number, "1e-8", "AdamW's epsilon."),
+    default(
+        "max_grad_norm",
+        Kind::Number,
+        "1.0",
+        "Largest L2 norm of all gradients together; longer ones are scaled down. 0 turns this off.",
+    ),
+    default("log_every", Kind::Whole, "10", "Optimizer steps between two reports."),
+    optional(
+        "eval_every",
+        Kind::Whole,
+        "100",
+        "Optimizer steps between two validations. By default an epoch. The last step is always validated.",
+    ),
+    optional(
+        "save_every",
+        Kind::Whole,
+        "100",
+        "Optimizer steps between two checkpoints. By default an epoch. The last step is always saved.",
+    ),
+    default("keep_checkpoints", Kind::Whole, "2", "Newest checkpoints that are kept, besides the best."),
+    default("seed", Kind::Whole, "42", "Seed of the order of rows, of fresh adapters and of dropout."),
+    default(
+        "resume",
+        Kind::Path,
+        r#""auto""#,
+        "Where the run begins: \"auto\" (at the newest checkpoint in output_dir, if there is one), \"never\" (at\n\
+         step 0), or at the checkpoint with this path.",
+    ),
+    optional("early_stopping", Kind::Section("train.early_stopping"), "", ""),
+];
+
+const EARLY_STOPPING: &[Field] = &[
+    default(
+        "patience",
+        Kind::Whole,
+        "3",
+        "Validations in a row without an improvement after which the run stops.",
+    ),
+    default(
+        "min_delta",
+        Kind::Number,
+        "0.0",
+        "A validation loss counts as an improvement if it is lower than the last improvement by more than\n\
+         this, in nats per token.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::config::{LoraSection, RecordShape, RunConfig, Targets};
+    use crate::early_stopping::EarlyStoppingConfig;
+
+    /// A configuration in which every field has a value.
+    fn full() -> RunConfig {
+        let mut run = RunConfig::new("base-model", "train.jsonl", "out");
+        run.data.validation = Some("validation.jsonl".into());
+        run.data.test = Some("test.jsonl".into());
+        run.data.columns.insert("prompt".to_owned(), "question".to_owned());
+        run.data.shape = Some(RecordShape::Completion);
+        let names = Targets::Names(vec!["q_proj".to_owned()]);
+        run.lora = Some(LoraSection {
+            target_modules: Some(names.clone()),
+            exclude_modules: Some(names),
+            layers_to_transform: Some(vec![0]),
+            modules_to_save: Some(vec!["lm_head".to_owned()]),
+            ..LoraSection::default()
+        });
+        run.train.max_steps = Some(1);
+        run.train.warmup_steps = Some(1);
+        run.train.warmup_ratio = Some(0.5);
+        run.train.eval_every = Some(1);
+        run.train.save_every = Some(1);
+        run.train.early_stopping = Some(EarlyStoppingConfig::default());
+        run
+    }
+
+    #[test]
+    fn the_table_has_the_fields_of_the_structs() -> Result<(), serde_json::Error> {
+        let run = serde_json::to_value(full())?;
+        let mut known = Vec::new();
+        let mut found = Vec::new();
+        for section in SECTIONS {
+            let pointer = format!("/{}", section.name.replace('.', "/"));
+            known.extend(section.fields.iter().map(|field| format!("{}.{}", section.name, field.name)));
+            let fields = run.pointer(&pointer).and_then(Value::as_object);
+            let names = fields.into_iter().flat_map(|fields| fields.keys());
+            found.extend(names.map(|name| format!("{}.{name}", section.name)));
+        }
+        known.sort();
+        found.sort();
+        assert_eq!(known, found);
+        let top: Vec<&String> = run.as_object().into_iter().flat_map(|run| run.keys()).collect();
+        let sections: Vec<&str> =
+            SECTIONS.iter().map(|section| section.name).filter(|name| !name.contains('.')).collect();
+        assert_eq!(top, sections);
+        Ok(())
+    }
+}

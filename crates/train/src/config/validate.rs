@@ -1,0 +1,237 @@
+//! Values that no run can use, all at once.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use burnisher_lora::LoraError;
+
+use super::{BaseQuant, DataSection, LoraSection, ModelSection, RunConfig, Targets, TrainConfig};
+use crate::error::{ConfigProblem, TrainError};
+
+impl RunConfig {
+    /// Checks every value, and values that depend on each other. Opens no file.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`] with all problems, in the order of the fields.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let problems = self.problems();
+        if problems.is_empty() { Ok(()) } else { Err(TrainError::Config(problems)) }
+    }
+
+    pub(crate) fn problems(&self) -> Vec<ConfigProblem> {
+        let mut found = Problems(Vec::new());
+        self.model.check(&mut found);
+        if self.model.quant != BaseQuant::None && self.adapter().is_none() {
+            found.add(
+                "model.quant",
+                "a quantized base in full-parameter mode",
+                "\"none\", or the section lora: quantized weights cannot be trained",
+            );
+        }
+        self.data.check(&mut found);
+        if let Some(lora) = self.adapter() {
+            let before = found.0.len();
+            lora.check(&mut found);
+            // The adapter's own check reports one problem only; ask it where ours found nothing.
+            if found.0.len() == before
+                && let Err(error) = lora.to_lora_config().validate()
+            {
+                found.add_lora(&error);
+            }
+        }
+        self.train.check(&mut found);
+        if self.train.early_stopping.is_some()
+            && self.data.validation.is_none()
+            && self.data.validation_fraction == 0.0
+        {
+            found.add(
+                "train.early_stopping",
+                "no validation records",
+                "data.validation, or a data.validation_fraction above 0",
+            );
+        }
+        if !self.model.path.as_os_str().is_empty() && self.train.output_dir == self.model.path {
+            found.add("train.output_dir", "the directory of model.path", "a directory of its own");
+        }
+        found.0
+    }
+}
+
+impl TrainConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`] with all problems, in the order of the fields.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let mut found = Problems(Vec::new());
+        self.check(&mut found);
+        if found.0.is_empty() { Ok(()) } else { Err(TrainError::Config(found.0)) }
+    }
+
+    fn check(&self, found: &mut Problems) {
+        found.path("train.output_dir", &self.output_dir);
+        found.positive("train.epochs", self.epochs);
+        found.positive_if_given("train.max_steps", self.max_steps);
+        found.positive("train.batch_size", self.batch_size as u64);
+        found.positive("train.gradient_accumulation_steps", self.gradient_accumulation_steps as u64);
+        found.above_zero("train.learning_rate", self.learning_rate);
+        if let Some(ratio) = self.warmup_ratio {
+            let fits = (0.0..=1.0).contains(&ratio);
+            found.require(fits, "train.warmup_ratio", ratio, "a number in [0, 1]");
+            if let Some(steps) = self.warmup_steps {
+                found.add(
+                    "train.warmup_steps",
+                    format!("{steps}, and train.warmup_ratio too"),
+                    "only one of them",
+                );
+            }
+        }
+        found.not_negative("train.weight_decay", self.weight_decay);
+        found.below_one("train.beta1", self.beta1);
+        found.below_one("train.beta2", self.beta2);
+        found.above_zero("train.epsilon", self.epsilon);
+        found.not_negative("train.max_grad_norm", self.max_grad_norm);
+        found.positive("train.log_every", self.log_every);
+        found.positive_if_given("train.eval_every", self.eval_every);
+        found.positive_if_given("train.save_every", self.save_every);
+        found.positive("train.keep_checkpoints", self.keep_checkpoints as u64);
+        if let Some(early) = &self.early_stopping {
+            found.positive("train.early_stopping.patience", early.patience);
+            found.not_negative("train.early_stopping.min_delta", early.min_delta);
+        }
+    }
+}
+
+impl ModelSection {
+    fn check(&self, found: &mut Problems) {
+        found.path("model.path", &self.path);
+    }
+}
+
+impl DataSection {
+    fn check(&self, found: &mut Problems) {
+        found.path("data.train", &self.train);
+        for (field, path) in [("data.validation", &self.validation), ("data.test", &self.test)] {
+            if let Some(path) = path {
+                found.path(field, path);
+                found.require(*path != self.train, field, "the file of data.train", "another file");
+            }
+        }
+        found.below_one("data.validation_fraction", self.validation_fraction);
+        let fits = self.max_length >= 2;
+        found.require(
+            fits,
+            "data.max_length",
+            self.max_length,
+            "at least 2: a token and the one it predicts",
+        );
+    }
+}
+
+impl LoraSection {
+    fn check(&self, found: &mut Problems) {
+        found.positive("lora.r", self.r as u64);
+        found.above_zero("lora.lora_alpha", self.lora_alpha);
+        found.below_one("lora.lora_dropout", self.lora_dropout);
+        for (field, targets) in
+            [("lora.target_modules", &self.target_modules), ("lora.exclude_modules", &self.exclude_modules)]
+        {
+            match targets {
+                Some(Targets::Pattern(text)) => {
+                    found.require(!text.is_empty(), field, "an empty text", "a regular expression or a list");
+                }
+                Some(Targets::Names(names)) => found.names(field, names),
+                None => {}
+            }
+        }
+        let excludes_all = self.exclude_modules.as_ref().is_some_and(Targets::is_all_linear);
+        found.require(
+            !excludes_all,
+            "lora.exclude_modules",
+            "\"all-linear\"",
+            "a list of names or a regular expression",
+        );
+        if let Some(layers) = &self.layers_to_transform {
+            found.require(
+                !layers.is_empty(),
+                "lora.layers_to_transform",
+                "an empty list",
+                "layer numbers, or no such field",
+            );
+            let by_pattern = matches!(self.target_modules, Some(Targets::Pattern(_)));
+            found.require(
+                !by_pattern,
+                "lora.layers_to_transform",
+                "layers for a target_modules that is text",
+                "target_modules as a list of names, or no such field",
+            );
+        }
+        for (pattern, rank) in &self.rank_pattern {
+            found.positive(&format!("lora.rank_pattern.{pattern}"), *rank as u64);
+        }
+        for (pattern, alpha) in &self.alpha_pattern {
+            found.above_zero(&format!("lora.alpha_pattern.{pattern}"), *alpha);
+        }
+        if let Some(modules) = &self.modules_to_save {
+            found.names("lora.modules_to_save", modules);
+        }
+    }
+}
+
+/// What was found so far.
+struct Problems(Vec<ConfigProblem>);
+
+impl Problems {
+    fn add(&mut self, field: &str, found: impl Display, wanted: &str) {
+        self.0.push(ConfigProblem::value(field, found, wanted));
+    }
+
+    fn add_lora(&mut self, error: &LoraError) {
+        match error {
+            LoraError::Config { field, found, wanted } => self.add(&format!("lora.{field}"), found, wanted),
+            other => self.add("lora", other, "an adapter that can be made"),
+        }
+    }
+
+    fn require(&mut self, fits: bool, field: &str, found: impl Display, wanted: &str) {
+        if !fits {
+            self.add(field, found, wanted);
+        }
+    }
+
+    fn path(&mut self, field: &str, path: &Path) {
+        if path.as_os_str().is_empty() {
+            self.0.push(ConfigProblem::Missing { field: field.to_owned(), wanted: "a path".to_owned() });
+        }
+    }
+
+    fn positive(&mut self, field: &str, number: u64) {
+        self.require(number > 0, field, number, "at least 1");
+    }
+
+    fn positive_if_given(&mut self, field: &str, number: Option<u64>) {
+        if let Some(number) = number {
+            self.positive(field, number);
+        }
+    }
+
+    fn above_zero(&mut self, field: &str, number: f64) {
+        self.require(number.is_finite() && number > 0.0, field, number, "a finite number above 0");
+    }
+
+    fn not_negative(&mut self, field: &str, number: f64) {
+        self.require(number.is_finite() && number >= 0.0, field, number, "a finite number, 0 or more");
+    }
+
+    fn below_one(&mut self, field: &str, number: f64) {
+        self.require((0.0..1.0).contains(&number), field, number, "a number in [0, 1)");
+    }
+
+    fn names(&mut self, field: &str, names: &[String]) {
+        let fits = !names.is_empty() && names.iter().all(|name| !name.is_empty());
+        let found = if names.is_empty() { "an empty list" } else { "an empty name" };
+        self.require(fits, field, found, "names, or no such field");
+    }
+}
