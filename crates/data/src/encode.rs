@@ -325,8 +325,10 @@ impl<'a> Encoder<'a> {
     ) -> Result<Draft, DataError> {
         let has_input = !input.trim().is_empty();
         if self.tokenizer.chat_template().is_some() {
-            let question = if has_input { format!("{instruction}\n\n{input}") } else { instruction.to_owned() };
-            return self.messages(&[Message::new("user", question), Message::new("assistant", output)], origin);
+            let question =
+                if has_input { format!("{instruction}\n\n{input}") } else { instruction.to_owned() };
+            return self
+                .messages(&[Message::new("user", question), Message::new("assistant", output)], origin);
         }
         let input = if has_input { format!("### Input:\n{input}\n\n") } else { String::new() };
         self.completion(&format!("### Instruction:\n{instruction}\n\n{input}### Response:\n"), output)

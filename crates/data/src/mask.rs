@@ -112,12 +112,16 @@ mod tests {
             // The end appears only at the end, so the first turn is no beginning of the whole.
             (
                 format!("{turns}{header}{{% if not add_generation_prompt %}}$$${{% endif %}}"),
-                Err("a.jsonl:3: cannot tell which tokens are the assistant's: rendered up to messages[1], the \
+                Err(
+                    "a.jsonl:3: cannot tell which tokens are the assistant's: rendered up to messages[1], the \
                      conversation is not a beginning of the whole; the chat template needs {% generation %} tags \
-                     around the assistant's text"),
+                     around the assistant's text",
+                ),
             ),
             (
-                format!("{{% if messages | length < 2 %}}{{{{ raise_exception('too short') }}}}{{% endif %}}{turns}"),
+                format!(
+                    "{{% if messages | length < 2 %}}{{{{ raise_exception('too short') }}}}{{% endif %}}{turns}"
+                ),
                 Err("too short"),
             ),
         ];

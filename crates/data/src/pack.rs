@@ -61,8 +61,12 @@ pub fn pack(encoded: Vec<Encoded>, max_length: usize, packing: Packing) -> Vec<R
     assert!(max_length > 0, "rows need room for at least one token");
     let documents = encoded.into_iter().filter(|document| !document.is_empty());
     match packing {
-        Packing::None => documents.map(|document| Row { documents: vec![cut(document, max_length)] }).collect(),
-        Packing::BestFit => best_fit(documents.map(|document| cut(document, max_length)).collect(), max_length),
+        Packing::None => {
+            documents.map(|document| Row { documents: vec![cut(document, max_length)] }).collect()
+        }
+        Packing::BestFit => {
+            best_fit(documents.map(|document| cut(document, max_length)).collect(), max_length)
+        }
         Packing::Wrapped => wrapped(documents, max_length),
     }
 }
@@ -88,7 +92,8 @@ fn best_fit(mut documents: Vec<Encoded>, max_length: usize) -> Vec<Row> {
     let mut with_room: BTreeMap<usize, VecDeque<usize>> = BTreeMap::new();
     for document in documents {
         let length = document.len();
-        let found = with_room.range_mut(length..).next().and_then(|(room, rows)| Some((*room, rows.pop_front()?)));
+        let found =
+            with_room.range_mut(length..).next().and_then(|(room, rows)| Some((*room, rows.pop_front()?)));
         let (room, row) = found.unwrap_or_else(|| {
             rows.push(Row::default());
             (max_length, rows.len() - 1)

@@ -222,7 +222,8 @@ mod tests {
             let template = ChatTemplate::parse(source, None, None).unwrap_or_else(|error| panic!("{error}"));
             let rendered = template.render(&messages, false).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(rendered.text, text, "{source:?}");
-            let found: Vec<&str> = rendered.assistant.iter().map(|range| &rendered.text[range.clone()]).collect();
+            let found: Vec<&str> =
+                rendered.assistant.iter().map(|range| &rendered.text[range.clone()]).collect();
             assert_eq!(found, marked, "{source:?}");
         }
     }

@@ -297,7 +297,9 @@ fn chat_template_of(config: &Map<String, Value>, path: &Path) -> Result<Option<S
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(source)) => return Ok(Some(source.clone())),
         Some(Value::Array(named)) => named,
-        Some(_) => return Err(error("chat_template is neither a string nor a list of named templates".to_owned())),
+        Some(_) => {
+            return Err(error("chat_template is neither a string nor a list of named templates".to_owned()));
+        }
     };
     let mut templates = Vec::with_capacity(named.len());
     for (index, entry) in named.iter().enumerate() {

@@ -3,6 +3,20 @@
 //! A plain backend runs the operation's forward on tensors; `Autodiff` records one node for it.
 //! Frozen weights and options travel as plain values: they are no parents of the node.
 
+// Without a backend there is nothing to run on, and the whole bridge is unused.
+#![cfg_attr(
+    not(any(
+        feature = "flex",
+        feature = "ndarray",
+        feature = "wgpu",
+        feature = "vulkan",
+        feature = "metal",
+        feature = "cuda",
+        feature = "rocm"
+    )),
+    allow(unused)
+)]
+
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, DispatchKindConversion, DispatchTensor, DispatchTensorKind,

@@ -114,7 +114,9 @@ pub fn save_peft<M: Adaptable>(model: &M, config: &LoraConfig, dir: impl AsRef<P
         let values = value.cast(FloatDType::F32).to_data().iter::<f32>().collect();
         tensors.insert(key, AdapterTensor { shape: parameter.shape(), values, dtype });
     });
-    PeftFiles { config: config.clone(), tensors }.write(dir.as_ref())
+    // PEFT writes the modules that a default or `all-linear` stood for.
+    let targets = checked_plan(config, model)?.target_modules;
+    PeftFiles { config: config.clone().with_target_modules(targets), tensors }.write(dir.as_ref())
 }
 
 fn checked_plan<M: Adaptable>(config: &LoraConfig, model: &M) -> Result<AdapterPlan, LoraError> {

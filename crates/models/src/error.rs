@@ -272,10 +272,10 @@ mod tests {
 
     #[test]
     fn a_config_error_lists_every_problem() {
-        let problem = |field| ConfigProblem::new(field, "nothing", "a number");
+        let problem = |field: &str| ConfigProblem::new(field, "nothing", "a number");
         let error = |fields: &[&str]| ModelError::Config {
             path: "config.json".into(),
-            problems: fields.iter().map(|field| problem(*field)).collect(),
+            problems: fields.iter().map(|field| problem(field)).collect(),
         };
         assert_eq!(error(&["a"]).to_string(), "config.json: `a`: found nothing, wanted a number");
         assert_eq!(

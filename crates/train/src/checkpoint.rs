@@ -40,6 +40,7 @@ pub struct BestEvaluation {
     /// The step.
     pub step: u64,
     /// Its validation loss in nats per label.
+    #[serde(with = "crate::exact_float")]
     pub loss: f64,
 }
 
@@ -55,6 +56,28 @@ pub struct RunIdentity {
     pub rows_per_step: usize,
     /// Steps of the whole schedule.
     pub total_steps: u64,
+}
+
+impl RunIdentity {
+    /// # Errors
+    /// [`TrainError::ResumeMismatch`] with the first field in which the checkpoint's run (`self`)
+    /// differs from the current one.
+    pub(crate) fn check(&self, current: &Self) -> Result<(), TrainError> {
+        let rows = |identity: &Self| identity.rows as u64;
+        let per_step = |identity: &Self| identity.rows_per_step as u64;
+        for (field, was, is) in [
+            ("train.seed", self.seed, current.seed),
+            ("the number of training rows", rows(self), rows(current)),
+            ("train.batch_size · train.gradient_accumulation_steps", per_step(self), per_step(current)),
+            ("the number of steps (train.epochs, train.max_steps)", self.total_steps, current.total_steps),
+        ] {
+            if was != is {
+                let (found, wanted) = (is.to_string(), was.to_string());
+                return Err(TrainError::ResumeMismatch { field: field.to_owned(), found, wanted });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Writes everything that a run needs to go on bit for bit into a new directory `path`; `extra`

@@ -22,6 +22,7 @@ impl Default for EarlyStoppingConfig {
 #[serde(deny_unknown_fields)]
 pub struct EarlyStoppingState {
     /// The last validation loss that counted as an improvement, in nats per token.
+    #[serde(with = "crate::exact_float::option")]
     pub best: Option<f64>,
     /// Evaluations since then.
     pub waited: u64,

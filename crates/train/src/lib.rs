@@ -14,6 +14,7 @@ mod early_stopping;
 mod error;
 mod evaluate;
 mod events;
+mod exact_float;
 mod gradients;
 mod loss;
 mod optim;
@@ -23,11 +24,14 @@ mod schedule;
 mod trainer;
 
 pub use crate::{
-    atomic::{checkpoint_path, checkpoints, latest_checkpoint, write_atomic},
+    atomic::{
+        checkpoint_path, checkpoints, latest_checkpoint, prune, remove_partials, write as write_file,
+        write_atomic, write_dir,
+    },
     checkpoint::{BestEvaluation, RunIdentity, TrainerState},
     config::{
-        BaseQuant, BiasMode, ComputeDtype, DataSection, LeakPolicy, LoraSection, LrSchedule, Method,
-        ModelSection, PackingMode, RecordShape, Resume, RunConfig, Targets, TrainConfig, TrainedPart,
+        BaseQuant, BiasMode, ComputeDtype, DataSection, LeakPolicy, LoraSection, LrSchedule,
+        ModelSection, PackingMode, RecordShape, Resume, RunConfig, Targets, TrainConfig, TrainedPart, TrainingMethod,
     },
     early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState},
     error::{ConfigProblem, TrainError},

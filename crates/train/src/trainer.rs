@@ -5,14 +5,13 @@ use std::{
     time::Instant,
 };
 
-use burn::tensor::Device;
 use burnisher_data::{Batches, TokenBatch};
-use burnisher_kernels::{AdamW, DropoutKeys};
+use burnisher_kernels::DropoutKeys;
 use burnisher_lora::count_parameters;
 
 use crate::{
     BestEvaluation, DecayRule, EarlyStopping, Event, Gradients, LossModel, Observer, Optimizer,
-    Resume, RunIdentity, Schedule, StopReason, TrainConfig, TrainError, TrainerState, atomic,
+    Resume, RunIdentity, StopReason, TrainConfig, TrainError, TrainerState, atomic,
     checkpoint, evaluate,
 };
 
@@ -73,6 +72,13 @@ impl<M: LossModel> Trainer<M> {
         self
     }
 
+    /// Adds several observers.
+    #[must_use]
+    pub fn observe_all(mut self, observers: Vec<Box<dyn Observer>>) -> Self {
+        self.observers.extend(observers);
+        self
+    }
+
     /// Adds files to every checkpoint: `exporter` gets the model and the checkpoint's directory.
     #[must_use]
     pub fn export_with(mut self, exporter: impl Fn(&M, &Path) -> Result<(), TrainError> + 'static) -> Self {
@@ -96,12 +102,11 @@ impl<M: LossModel> Trainer<M> {
         validation: Option<&Batches>,
     ) -> Result<Outcome<M>, TrainError> {
         let started = Instant::now();
-        let device = model.devices().first().cloned().unwrap_or_else(|| unreachable!("a model has parameters"));
-        let device = device.without_autodiff();
         let (trainable, total) = count_parameters(&model);
-        if trainable == 0 {
+        let Some(device) = model.devices().first().filter(|_| trainable > 0).cloned() else {
             return Err(TrainError::NothingTrainable { total });
-        }
+        };
+        let device = device.without_autodiff();
         if train.len() == 0 {
             return Err(TrainError::NoTargets);
         }
@@ -111,11 +116,11 @@ impl<M: LossModel> Trainer<M> {
         let identity = RunIdentity { seed: self.config.seed, rows: train.len(), rows_per_step, total_steps };
         let schedule = self.config.schedule(total_steps);
         let mut optimizer = Optimizer::new(self.config.adamw(), DecayRule::SkipNormsAndBiases);
-        let mut state = TrainerState { identity, ..TrainerState::default() };
+        let mut state = TrainerState { identity: identity.clone(), ..TrainerState::default() };
         atomic::remove_partials(&self.config.output_dir)?;
         if let Some(path) = self.resume_path()? {
             state = checkpoint::load(&path, &mut model, &mut optimizer, &device)?;
-            state.check_identity(&identity_of(&self.config, train, total_steps, rows_per_step))?;
+            state.identity.check(&identity)?;
             self.emit(&Event::Resumed { step: state.step, path });
         }
         self.emit(&Event::Started { trainable, total, rows: train.len(), total_steps });
@@ -146,7 +151,7 @@ impl<M: LossModel> Trainer<M> {
             let (mut gradients, loss) = Gradients::of_step(&model, &micro, keys)
                 .map_err(|error| self.at_step(error, state.step + 1))?;
             let norm = gradients
-                .clip(self.config.max_grad_norm)
+                .clip(self.config.max_grad_norm())
                 .map_err(|error| self.at_step(error, state.step + 1))?;
             model = optimizer.step(model, &gradients, learning_rate);
             drop(gradients);
@@ -170,9 +175,9 @@ impl<M: LossModel> Trainer<M> {
                     seconds: started.elapsed().as_secs_f64(),
                 });
             }
-            let mut save_now = self.config.save_every.is_some_and(|every| state.step % every == 0) || is_last;
+            let mut save_now = state.step % self.config.save_every(steps_per_epoch) == 0 || is_last;
             if let Some(set) = validation
-                && (is_last || self.config.eval_every(steps_per_epoch).is_some_and(|every| state.step % every == 0))
+                && (is_last || state.step % self.config.eval_every(steps_per_epoch) == 0)
             {
                 let loss = self.validate(&model, set, &mut state, true)?;
                 let stop = early.update(loss);
@@ -252,9 +257,13 @@ impl<M: LossModel> Trainer<M> {
     }
 
     fn resume_path(&self) -> Result<Option<PathBuf>, TrainError> {
+        let dir = &self.config.output_dir;
         match &self.config.resume {
-            Resume::Never => Ok(None),
-            Resume::Auto => atomic::latest_checkpoint(&self.config.output_dir),
+            Resume::Never => match atomic::checkpoints(dir)?.last() {
+                Some((newest, _)) => Err(TrainError::OutputInUse { path: dir.clone(), newest: *newest }),
+                None => Ok(None),
+            },
+            Resume::Auto => atomic::latest_checkpoint(dir),
             Resume::Path(path) => Ok(Some(path.clone())),
         }
     }

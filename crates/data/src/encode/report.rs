@@ -91,7 +91,9 @@ impl EncodeReport {
             ));
         }
         if self.no_eos {
-            warnings.push("the tokenizer has no EOS token, so none is appended to texts and completions".to_owned());
+            warnings.push(
+                "the tokenizer has no EOS token, so none is appended to texts and completions".to_owned(),
+            );
         }
         warnings
     }
@@ -112,7 +114,8 @@ impl fmt::Display for EncodeReport {
             )?;
         }
         if !self.dropped_no_target.is_empty() {
-            let named: Vec<String> = self.dropped_no_target.iter().take(NAMED).map(Origin::to_string).collect();
+            let named: Vec<String> =
+                self.dropped_no_target.iter().take(NAMED).map(Origin::to_string).collect();
             let more = self.dropped_no_target.len() - named.len();
             write!(
                 f,

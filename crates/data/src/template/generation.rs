@@ -195,7 +195,10 @@ mod tests {
     #[test]
     fn ranges_are_byte_ranges_of_the_text_without_sentinels() {
         let cases = [
-            (format!("é{OPEN}bü{CLOSE} c {OPEN}{CLOSE}d{OPEN}e{CLOSE}"), Some(("ébü c de", vec![2..5, 9..10]))),
+            (
+                format!("é{OPEN}bü{CLOSE} c {OPEN}{CLOSE}d{OPEN}e{CLOSE}"),
+                Some(("ébü c de", vec![2..5, 9..10])),
+            ),
             (format!("{OPEN}a{OPEN}b{CLOSE}{CLOSE}{OPEN}c{CLOSE}"), Some(("abc", vec![0..2, 2..3]))),
             (format!("a{OPEN}b"), None),
             (format!("a{CLOSE}b{OPEN}"), None),

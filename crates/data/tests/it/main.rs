@@ -1,10 +1,8 @@
 //! Integration tests.
 
-mod batch;
 mod dedup;
 mod encode;
 mod leak;
-mod pack;
 mod source;
 mod split;
 mod template;

@@ -211,7 +211,7 @@ fn bad_files_are_clear_errors() {
     ];
     for (text, wanted) in cases {
         let error = read_lines(text).expect_err(text).to_string();
-        for part in wanted {
+        for part in wanted.iter() {
             assert!(error.contains(part), "{text:?}: {error:?} lacks {part:?}");
         }
     }

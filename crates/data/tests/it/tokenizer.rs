@@ -71,7 +71,8 @@ fn ids_offsets_and_decodings_are_those_of_transformers() {
         for case in cases {
             let text: String = typed(&case["text"]);
             let wanted: Vec<u32> = typed(&case["ids"]);
-            let encode = |add_special| tokenizer.encode(&text, add_special).unwrap_or_else(|error| panic!("{error}"));
+            let encode =
+                |add_special| tokenizer.encode(&text, add_special).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(encode(true), wanted, "{name} {text:?}");
             assert_eq!(encode(false), typed::<Vec<u32>>(&case["ids_no_special"]), "{name} {text:?}");
             let (ids, offsets) =
@@ -109,7 +110,10 @@ fn every_spelling_of_a_configuration_is_read() {
     let cases = [
         (vec![], (None, None, None), None),
         (
-            vec![("tokenizer_config.json", json!({"eos_token": "<|eos|>", "bos_token": null, "chat_template": source("c")}))],
+            vec![(
+                "tokenizer_config.json",
+                json!({"eos_token": "<|eos|>", "bos_token": null, "chat_template": source("c")}),
+            )],
             (None, Some(2), None),
             hello("c"),
         ),
@@ -125,14 +129,20 @@ fn every_spelling_of_a_configuration_is_read() {
         (
             vec![
                 ("tokenizer_config.json", json!({"bos_token": "<|bos|>", "chat_template": source("c")})),
-                ("special_tokens_map.json", json!({"bos_token": "<|eos|>", "eos_token": {"content": "<|im_end|>"}})),
+                (
+                    "special_tokens_map.json",
+                    json!({"bos_token": "<|eos|>", "eos_token": {"content": "<|im_end|>"}}),
+                ),
                 ("chat_template.jinja", json!(source("j"))),
             ],
             (Some(1), Some(4), None),
             hello("j"),
         ),
         (
-            vec![("tokenizer_config.json", json!({"chat_template": [{"name": "only", "template": source("o")}]}))],
+            vec![(
+                "tokenizer_config.json",
+                json!({"chat_template": [{"name": "only", "template": source("o")}]}),
+            )],
             (None, None, None),
             hello("o"),
         ),
@@ -185,15 +195,27 @@ fn bad_files_are_named() {
             "tokenizer_config.json: bos_token is an object without a string `content`; eos_token \"<end>\" is not in \
              the vocabulary of tokenizer.json; pad_token is neither a string nor an object",
         ),
-        ("special_tokens_map.json", json!({"eos_token": ["</s>"]}), "special_tokens_map.json: eos_token is neither"),
+        (
+            "special_tokens_map.json",
+            json!({"eos_token": ["</s>"]}),
+            "special_tokens_map.json: eos_token is neither",
+        ),
         (
             "tokenizer_config.json",
             json!({"chat_template": "{% if %}"}),
             "tokenizer_config.json: chat template: syntax error",
         ),
         ("chat_template.jinja", json!("{{"), "chat_template.jinja: chat template: syntax error"),
-        ("tokenizer_config.json", json!({"chat_template": 1}), "chat_template is neither a string nor a list"),
-        ("tokenizer_config.json", json!({"chat_template": [{"name": "a"}]}), "chat_template[0] has no strings"),
+        (
+            "tokenizer_config.json",
+            json!({"chat_template": 1}),
+            "chat_template is neither a string nor a list",
+        ),
+        (
+            "tokenizer_config.json",
+            json!({"chat_template": [{"name": "a"}]}),
+            "chat_template[0] has no strings",
+        ),
         (
             "tokenizer_config.json",
             json!({"chat_template": [{"name": "a", "template": ""}, {"name": "b", "template": ""}]}),

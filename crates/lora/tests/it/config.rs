@@ -1,6 +1,9 @@
 //! adapter_config.json: every file PEFT 0.21.2 wrote for the fixtures, and files nobody should write.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use burnisher_lora::{Bias, InitLoraWeights, LoraConfig, LoraError, TargetModules};
 use serde_json::{Value, json};
@@ -47,7 +50,7 @@ pub(crate) const SUPPORTED: &[&str] = &[
     "bnb/qlora_nf4_double",
 ];
 
-fn json_of(path: &PathBuf) -> Value {
+fn json_of(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 

@@ -1,1 +1,5 @@
-//! Integration tests.
+//! Adapters and PEFT's files.
+
+mod config;
+mod peft_files;
+mod target;

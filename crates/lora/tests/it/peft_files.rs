@@ -78,10 +78,10 @@ fn number_types_are_kept() {
         [("lora_A.weight", AdapterDtype::F32), ("a", AdapterDtype::F16), ("b", AdapterDtype::BF16)]
     {
         // 65504 is the largest f16, and not a bf16.
-        let values = match dtype {
-            AdapterDtype::BF16 => vec![0.5, -1.0, 3.0e38_f32, 1.0e-38, 0.0, -3.25]
+        let values: Vec<f32> = match dtype {
+            AdapterDtype::BF16 => [0.5, -1.0, 3.0e38_f32, 1.0e-38, 0.0, -3.25]
                 .into_iter()
-                .map(|value: f32| f32::from_bits(value.to_bits() & 0xffff_0000))
+                .map(|value| f32::from_bits(value.to_bits() & 0xffff_0000))
                 .collect(),
             _ => values.clone(),
         };
@@ -138,7 +138,7 @@ fn every_tensor_that_does_not_fit_is_listed() {
     files.tensors.insert("extra".into(), AdapterTensor::new([1], vec![0.0]));
     let error = files.check(&expected).unwrap_err();
     let message = error.to_string();
-    let LoraError::TensorMismatch(TensorProblems { missing, unexpected, shapes, .. }) = error else {
+    let LoraError::TensorMismatch(TensorProblems { missing, unexpected, shapes }) = error else {
         panic!("{message}")
     };
     assert_eq!(missing, [key("lora_A.weight")]);

@@ -53,7 +53,7 @@ fn targeting(entries: &[&str]) -> LoraConfig {
 #[test]
 fn the_choice_is_that_of_peft() {
     let qkv = ["q_proj", "k_proj", "v_proj"];
-    for name in SUPPORTED {
+    for name in SUPPORTED.iter().filter(|name| !name.ends_with("converted_lora")) {
         let model_name = name.split('/').nth(1).unwrap_or_default();
         let modules = match model_name {
             "llama2" | "mistral" => llama2(),
@@ -61,10 +61,9 @@ fn the_choice_is_that_of_peft() {
             "qwen2" => model(2, &qkv, true),
             _ => continue,
         };
-        let (Some(config), Some(reference)) = (
-            fixture(&format!("{name}/adapter_config.json")),
-            fixture(&format!("{name}/reference.json")).or_else(|| None),
-        ) else {
+        let (Some(config), Some(reference)) =
+            (fixture(&format!("{name}/adapter_config.json")), fixture(&format!("{name}/reference.json")))
+        else {
             continue;
         };
         let config = LoraConfig::read(config).unwrap();
@@ -93,12 +92,11 @@ fn the_choice_is_that_of_peft() {
             .chain(plan.biases.iter().map(|path| key(path, "bias")))
             .collect();
         let wanted: BTreeSet<String> = reference["adapter_keys"]
-            .as_array()
-            .map(|keys| keys.iter().filter_map(Value::as_str))
-            .into_iter()
-            .flatten()
+            .as_object()
+            .unwrap()
+            .keys()
             .filter(|key| !key.contains(".lora_") && !key.ends_with(".base_layer.weight"))
-            .map(String::from)
+            .cloned()
             .collect();
         assert_eq!(saved, wanted, "{name}");
     }
@@ -109,13 +107,14 @@ fn entries_are_whole_names_at_the_end_of_a_path() {
     let mut modules = llama2();
     modules.push(ModuleInfo { path: "my_q_proj".into(), kind: ModuleKind::Linear, has_bias: false });
     modules.push(ModuleInfo { path: "model.my_q_proj".into(), kind: ModuleKind::Linear, has_bias: false });
-    for (entries, wanted) in [
-        (&["q_proj"][..], &["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"][..]),
+    let cases: [(&[&str], &[&str]); 5] = [
+        (&["q_proj"], &["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"]),
         (&["1.self_attn.q_proj"], &["model.layers.1.self_attn.q_proj"]),
         (&["model.layers.1.mlp.up_proj"], &["model.layers.1.mlp.up_proj"]),
         (&["my_q_proj"], &["my_q_proj", "model.my_q_proj"]),
         (&["lm_head"], &["lm_head"]),
-    ] {
+    ];
+    for (entries, wanted) in cases {
         assert_eq!(paths(&plan(&targeting(entries), &modules, "llama").unwrap()), wanted, "{entries:?}");
     }
 }
@@ -189,11 +188,12 @@ fn defaults_are_those_of_peft() {
 fn biases_are_those_of_all_modules_or_of_the_adapted() {
     let modules = model(1, &["q_proj", "k_proj", "lm_head"], true);
     let config = targeting(&["q_proj", "v_proj"]).with_modules_to_save(["lm_head"]);
-    for (bias, wanted) in [
-        (Bias::None, &[][..]),
+    let cases: [(Bias, &[&str]); 3] = [
+        (Bias::None, &[]),
         (Bias::All, &["model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.k_proj"]),
         (Bias::LoraOnly, &["model.layers.0.self_attn.q_proj"]),
-    ] {
+    ];
+    for (bias, wanted) in cases {
         let plan = plan(&config.clone().with_bias(bias), &modules, "llama").unwrap();
         assert_eq!(plan.biases, wanted, "{bias:?}");
     }
@@ -202,8 +202,8 @@ fn biases_are_those_of_all_modules_or_of_the_adapted() {
 #[test]
 fn what_matches_nothing_is_an_error_that_lists_what_there_is() {
     let base = targeting(&["q_proj"]);
-    let cases = [
-        (targeting(&["q_proj", "c_attn", "wq"]), "target_modules", &["c_attn", "wq"][..]),
+    let cases: [(LoraConfig, &str, &[&str]); 9] = [
+        (targeting(&["q_proj", "c_attn", "wq"]), "target_modules", &["c_attn", "wq"]),
         (targeting(&["proj"]), "target_modules", &["proj"]),
         (
             base.clone().with_exclude_modules(TargetModules::suffixes(["vision"])),

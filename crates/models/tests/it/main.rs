@@ -1,1 +1,9 @@
-//! Integration tests.
+//! Models against transformers' values, and checkpoints that lie.
+
+mod checkpoint;
+mod config;
+mod generate;
+mod load;
+mod logits;
+mod sample;
+mod support;

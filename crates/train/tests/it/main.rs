@@ -1,1 +1,9 @@
-//! Integration tests.
+//! Training.
+
+mod atomic;
+mod config;
+mod parity;
+mod properties;
+mod schedule;
+#[path = "../../../models/tests/it/support.rs"]
+mod support;

@@ -1,0 +1,186 @@
+//! A whole run: data, base model, adapter, training, result.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use burnisher_data::{
+    BatchConfig, Batches, ColumnMap, DuplicateReport, EncodeConfig, EncodeReport, Encoder, LeakConfig,
+    LeakReport, Record, Source, SplitConfig, Tokenizer, ValidationSize, find_leaks, pack,
+    remove_exact_duplicates, split,
+};
+use burnisher_lora::{AttachReport, attach, save_peft, train_all};
+use burnisher_models::{CausalLm, LoadConfig, WriteOptions, copy_tokenizer_files};
+use burnisher_quant::QuantConfig;
+
+use crate::{
+    BaseQuant, ComputeDtype, DataSection, LeakPolicy, Observer, Outcome, RunConfig, TrainError, Trainer,
+};
+
+/// The sets of a run, tokenised and packed, and what happened to the records on the way.
+#[derive(Debug)]
+pub struct PreparedData {
+    /// The training set.
+    pub train: Batches,
+    /// The validation set, if there is one.
+    pub validation: Option<Batches>,
+    /// What was read, removed, dropped and truncated, and which leaks were found: lines to print.
+    pub notes: Vec<String>,
+    /// Leaks between the sets; empty unless `data.leaks` allows them.
+    pub leaks: Vec<LeakReport>,
+}
+
+/// What a run ended with.
+#[derive(Debug)]
+pub struct RunOutcome {
+    /// The training's outcome, with the model.
+    pub training: Outcome<CausalLm>,
+    /// What was trained, when an adapter was.
+    pub adapter: Option<AttachReport>,
+    /// Where the adapter (a PEFT directory) or the model (a Hugging Face directory) was saved.
+    pub saved: PathBuf,
+}
+
+/// Runs `config`: reads and checks the data, loads the base model, attaches the adapter, trains, and
+/// saves the result to `OUTPUT/adapter`, or `OUTPUT/model` in full-parameter mode.
+///
+/// `note` is told what happened to the data; `observers` see the training's events.
+///
+/// # Errors
+/// [`TrainError`] for every problem of the configuration, the data, the model, and the run itself.
+pub fn run(
+    config: &RunConfig,
+    device: &Device,
+    observers: Vec<Box<dyn Observer>>,
+    note: &mut dyn FnMut(&str),
+) -> Result<RunOutcome, TrainError> {
+    config.validate()?;
+    let tokenizer = Tokenizer::from_dir(&config.model.path)?;
+    let data = prepare_data(&config.data, &tokenizer, config.train.seed)?;
+    data.notes.iter().for_each(|line| note(line));
+    let model = CausalLm::from_pretrained(&config.model.path, &load_config(config), device)?;
+    let lora = config.lora_config();
+    let (model, adapter) = match &lora {
+        Some(lora) => {
+            let (model, report) = attach(lora, model, config.train.seed, device)?;
+            note(&report.to_string());
+            (model, Some(report))
+        }
+        None => (train_all(model), None),
+    };
+    let mut trainer = Trainer::new(config.train.clone()).observe_all(observers);
+    if let Some(lora) = lora.clone() {
+        trainer = trainer.export_with(move |model: &CausalLm, dir| {
+            save_peft(model, &lora, dir.join("adapter"))?;
+            Ok(())
+        });
+    }
+    let training = trainer.train(model, &data.train, data.validation.as_ref())?;
+    let output = &config.train.output_dir;
+    let saved = match &lora {
+        Some(lora) => {
+            let dir = output.join("adapter");
+            save_peft(&training.model, lora, &dir)?;
+            dir
+        }
+        None => {
+            let dir = output.join("model");
+            training.model.save_pretrained(&dir, None, &WriteOptions::new())?;
+            copy_tokenizer_files(&config.model.path, &dir)?;
+            dir
+        }
+    };
+    Ok(RunOutcome { training, adapter, saved })
+}
+
+/// Reads, de-duplicates, splits, checks for leaks, tokenises and packs the records of a run.
+///
+/// # Errors
+/// [`TrainError::Data`] for wrong records, with file and line; [`TrainError::Leak`] with the pairs when
+/// sets share text and `data.leaks` does not allow it.
+pub fn prepare_data(
+    config: &DataSection,
+    tokenizer: &Tokenizer,
+    seed: u64,
+) -> Result<PreparedData, TrainError> {
+    let mut notes = Vec::new();
+    let records = read(config, &config.train)?;
+    notes.push(format!("{}: {} records", config.train.display(), records.len()));
+    let records = match config.deduplicate {
+        true => {
+            let (records, report): (Vec<Record>, DuplicateReport) = remove_exact_duplicates(records);
+            notes.push(report.to_string());
+            records
+        }
+        false => records,
+    };
+    let (train, validation) = match &config.validation {
+        Some(path) => (records, Some(read(config, path)?)),
+        None if config.validation_fraction > 0.0 => {
+            let size = ValidationSize::Fraction(config.validation_fraction);
+            let parts = split(records, SplitConfig::new(size).with_seed(config.seed))?;
+            let share = 100.0 * config.validation_fraction;
+            notes.push(format!(
+                "split: {} for training, {} for validation ({share} % asked for; records that share 13 words stay together)",
+                parts.train.len(),
+                parts.validation.len(),
+            ));
+            (parts.train, Some(parts.validation))
+        }
+        None => (records, None),
+    };
+    let mut leaks = Vec::new();
+    if let Some(path) = config.validation.as_ref().zip(validation.as_ref()) {
+        leaks.push(find_leaks(&train, path.1, LeakConfig::default())?);
+    }
+    if let Some(path) = &config.test {
+        leaks.push(find_leaks(&train, &read(config, path)?, LeakConfig::default())?);
+    }
+    leaks.retain(|report| !report.is_empty());
+    if !leaks.is_empty() {
+        let text = leaks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        match config.leaks {
+            LeakPolicy::Stop => return Err(TrainError::Leak(text)),
+            LeakPolicy::Allow => notes.push(format!("leaks allowed by data.leaks: {text}")),
+        }
+    }
+    let encode = EncodeConfig::new(config.max_length).with_train_on(config.train_on.into());
+    let encoder = Encoder::new(tokenizer, encode)?;
+    let batches = |records: &[Record], shuffle: bool| -> Result<(Batches, EncodeReport), TrainError> {
+        let set = encoder.encode_all(records)?;
+        let rows = pack(set.encoded, config.max_length, config.packing.into());
+        let options = BatchConfig::new(tokenizer.padding_id()).with_seed(seed).with_shuffle(shuffle);
+        Ok((Batches::new(rows, options), set.report))
+    };
+    let (train, report) = batches(&train, true)?;
+    notes.push(format!("training: {report}"));
+    let validation = match validation {
+        Some(records) => {
+            let (set, report) = batches(&records, false)?;
+            notes.push(format!("validation: {report}"));
+            Some(set)
+        }
+        None => None,
+    };
+    Ok(PreparedData { train, validation, notes, leaks })
+}
+
+fn read(config: &DataSection, path: &std::path::Path) -> Result<Vec<Record>, TrainError> {
+    let source = Source::open(path)?
+        .with_columns(ColumnMap::new(config.columns.clone())?)
+        .with_shape(config.shape.map(Into::into));
+    Ok(source.read()?)
+}
+
+fn load_config(config: &RunConfig) -> LoadConfig {
+    let dtype = match config.model.dtype {
+        ComputeDtype::F32 => burnisher_models::ComputeDtype::F32,
+        ComputeDtype::Bf16 => burnisher_models::ComputeDtype::Bf16,
+    };
+    let load = LoadConfig::new().with_dtype(dtype);
+    match config.model.quant {
+        BaseQuant::None => load,
+        BaseQuant::Nf4 => {
+            load.with_quantize(QuantConfig::nf4().with_double_quant(config.model.double_quant))
+        }
+    }
+}

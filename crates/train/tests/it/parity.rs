@@ -1,0 +1,242 @@
+//! Adapters and training steps against PEFT 0.21 and torch 2.15.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use burnisher_data::TokenBatch;
+use burnisher_kernels::AdamW;
+use burnisher_lora::{
+    LoraConfig, load_peft, merge, merge_and_unload, save_peft, train_all, unmerge, visit_parameters,
+};
+use burnisher_models::{CausalLm, LoadConfig, ModelInput};
+use burnisher_train::{DecayRule, Gradients, LossModel, Optimizer, Schedule, ScheduleKind, Warmup};
+use serde_json::Value;
+
+use crate::support::{
+    Tensors, assert_near, assert_near_max, assert_relative, batch, fixture, fixture_or_shared, json, values,
+};
+
+/// Model and adapter of every supported variant; a 4-bit base is marked.
+const VARIANTS: [(&str, &str); 16] = [
+    ("llama2", "lora_qv"),
+    ("llama2", "lora_all_linear"),
+    ("llama2", "rslora"),
+    ("llama2", "rank_pattern"),
+    ("llama2", "regex_target"),
+    ("llama2", "exclude_modules"),
+    ("llama2", "layers_to_transform"),
+    ("llama2", "modules_to_save_lm_head"),
+    ("llama2", "modules_to_save_embed_and_head"),
+    ("llama2", "r1_high_alpha"),
+    ("llama3", "lora_qv"),
+    ("llama-sharded", "lora_qv"),
+    ("llama-bias-linear", "lora_qv"),
+    ("mistral", "lora_qv"),
+    ("gemma", "lora_qv"),
+    ("gemma", "lora_all_linear"),
+];
+
+fn device() -> Device {
+    Device::flex()
+}
+
+fn base(name: &str) -> CausalLm {
+    CausalLm::from_pretrained(fixture(&format!("models/{name}")), &LoadConfig::new(), &device()).unwrap()
+}
+
+fn reference_batch(name: &str) -> TokenBatch {
+    let tensors = Tensors::read(fixture(&format!("base/{name}.safetensors")));
+    let length = tensors.shape("input_ids")[1];
+    batch(tensors.ids("input_ids"), tensors.ints("labels").to_vec(), tensors.ints("attention_mask"), length)
+}
+
+fn adapter_dir(model: &str, variant: &str) -> Option<PathBuf> {
+    fixture_or_shared(&format!("peft/{model}/{variant}"))
+}
+
+/// A file of a variant, wherever it is.
+fn variant_file(model: &str, variant: &str, file: &str) -> Option<PathBuf> {
+    fixture_or_shared(&format!("peft/{model}/{variant}/{file}"))
+}
+
+fn load(model: &str, variant: &str) -> Option<(CausalLm, LoraConfig)> {
+    let (model, config, _) = load_peft(adapter_dir(model, variant)?, base(model), true, &device())
+        .unwrap_or_else(|error| panic!("{model}/{variant}: {error}"));
+    Some((model, config))
+}
+
+/// The name of a parameter in an adapter file, for parameters that are trained.
+fn file_key(name: &str) -> String {
+    format!("base_model.model.{name}")
+}
+
+#[test]
+fn logits_losses_and_gradients_equal_peft() {
+    for (model_name, variant) in VARIANTS {
+        let what = format!("{model_name}/{variant}");
+        let Some((model, _)) = load(model_name, variant) else { continue };
+        let reference = json(variant_file(model_name, variant, "reference.json").unwrap());
+        let tensors = Tensors::read(variant_file(model_name, variant, "reference.safetensors").unwrap());
+        let batch = reference_batch(model_name);
+
+        let logits = model.logits(&ModelInput::from_batch(&batch)).narrow(0, 0, 1);
+        let vocab = logits.dims()[2];
+        let wanted = tensors.floats("logits_seq0");
+        let got = values(&logits);
+        assert_near(&got[..wanted.len()], wanted, 1e-4, &format!("{what} logits of {vocab}"));
+
+        let loss = model.summed_loss(&batch, None);
+        let mean = f64::from(values(&loss.sum)[0]) / loss.tokens as f64;
+        assert_relative(mean, reference["loss"].as_f64().unwrap(), 1e-5, &format!("{what} loss"));
+
+        let mut tape = loss.sum.div_scalar(loss.tokens as f64).backward();
+        let mut seen = 0;
+        visit_parameters(&mut model.clone(), &mut |name, parameter| {
+            if !parameter.is_trainable() {
+                return;
+            }
+            let key = format!("grad.{}", file_key(name));
+            let got = values(&parameter.take_gradient(&mut tape).expect("a trained parameter has a gradient"));
+            assert_near_max(&got, tensors.floats(&key), 1e-4, &format!("{what} {key}"));
+            seen += 1;
+        });
+        let wanted = tensors.names().filter(|name| name.starts_with("grad.")).count();
+        assert_eq!(seen, wanted, "{what}: gradient tensors");
+    }
+}
+
+#[test]
+fn an_adapter_written_again_is_the_adapter_that_was_read() {
+    for (model_name, variant) in VARIANTS {
+        let Some((model, config)) = load(model_name, variant) else { continue };
+        let dir = tempfile::tempdir().unwrap();
+        save_peft(&model, &config, dir.path()).unwrap();
+        let file = "adapter_model.safetensors";
+        let (got, want) = (
+            Tensors::read(dir.path().join(file)),
+            Tensors::read(variant_file(model_name, variant, file).unwrap()),
+        );
+        assert_eq!(got.names().collect::<Vec<_>>(), want.names().collect::<Vec<_>>(), "{model_name}/{variant}");
+        for name in want.names() {
+            assert_eq!(got.floats(name), want.floats(name), "{model_name}/{variant} {name}");
+            assert_eq!(got.shape(name), want.shape(name), "{model_name}/{variant} {name}");
+        }
+    }
+}
+
+#[test]
+fn merged_weights_equal_peft_and_unmerging_restores_the_base() {
+    for (model_name, variant) in VARIANTS {
+        let what = format!("{model_name}/{variant}");
+        let Some((model, _)) = load(model_name, variant) else { continue };
+        let Some(file) = variant_file(model_name, variant, "merged.safetensors").filter(|file| file.exists()) else {
+            continue;
+        };
+        let want = Tensors::read(file);
+        let batch = reference_batch(model_name);
+        let input = ModelInput::from_batch(&batch);
+        let adapted = values(&model.logits(&input));
+
+        let merged = merge(model).unwrap();
+        assert_near(&values(&merged.logits(&input)), &adapted, 1e-4, &format!("{what} merged ≡ adapted"));
+        let restored = unmerge(merged.clone());
+        assert_eq!(values(&restored.logits(&input)), adapted, "{what}: unmerged");
+
+        let mut plain = merge_and_unload(merged).unwrap();
+        let mut seen = 0;
+        visit_parameters(&mut plain, &mut |name, parameter| {
+            if want.names().any(|known| known == name) {
+                assert_near(&values(&parameter.flat()), want.floats(name), 1e-6, &format!("{what} {name}"));
+                seen += 1;
+            }
+        });
+        assert_eq!(seen, want.names().count(), "{what}: merged tensors");
+    }
+}
+
+/// The twenty micro-batches of the ten-step traces.
+fn micro_batches(model: &str) -> Vec<TokenBatch> {
+    let data = Tensors::read(fixture(&format!("peft/{model}/train_data.safetensors")));
+    let [count, rows, length] = data.shape("input_ids") else { panic!("three dimensions") };
+    let (ids, labels, mask) = (data.ids("input_ids"), data.ints("labels"), data.ints("attention_mask"));
+    let size = rows * length;
+    (0..*count)
+        .map(|i| {
+            let part = i * size..(i + 1) * size;
+            batch(ids[part.clone()].to_vec(), labels[part.clone()].to_vec(), &mask[part], *length)
+        })
+        .collect()
+}
+
+/// Ten AdamW steps: cosine with two warm-up steps, clipping at 1, decay 0.01 on everything.
+fn check_trace(mut model: CausalLm, data: &str, lr: f64, trace: &Value, what: &str) -> CausalLm {
+    let schedule = Schedule::new(ScheduleKind::COSINE, Warmup::Steps(2), 10);
+    let mut optimizer = Optimizer::new(AdamW { weight_decay: 0.01, ..AdamW::default() }, DecayRule::All);
+    for (step, micro) in micro_batches(data).chunks(2).enumerate() {
+        let number = |key: &str| trace[key][step].as_f64().unwrap();
+        let (mut gradients, loss) = Gradients::of_step(&model, micro, |_| None).unwrap();
+        let tolerance = if step < 2 { 1e-5 } else { 1e-3 };
+        assert_relative(loss.mean, number("step_losses"), tolerance, &format!("{what} loss of step {step}"));
+        let norm = gradients.clip(Some(1.0)).unwrap();
+        assert_relative(norm, number("grad_norms"), 10.0 * tolerance, &format!("{what} norm of step {step}"));
+        let rate = schedule.lr(step as u64, lr);
+        assert!((rate - number("lrs")).abs() <= 1e-12, "{what} rate of step {step}");
+        model = optimizer.step(model, &gradients, rate);
+    }
+    model
+}
+
+#[test]
+fn ten_adapter_steps_equal_torch() {
+    for (model_name, variant) in VARIANTS {
+        let Some((model, _)) = load(model_name, variant) else { continue };
+        let reference = json(variant_file(model_name, variant, "reference.json").unwrap());
+        let what = format!("{model_name}/{variant}");
+        let model = check_trace(model, model_name, 0.005, &reference["trace_tokens"], &what);
+        let Some(norms) = reference["final_norms"].as_object() else { continue };
+        visit_parameters(&mut model.clone(), &mut |name, parameter| {
+            if let Some(want) = norms.get(&file_key(name)) {
+                let norm = values(&parameter.flat()).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+                assert_relative(norm, want.as_f64().unwrap(), 1e-3, &format!("{what} {name}"));
+            }
+        });
+    }
+}
+
+#[test]
+fn ten_full_parameter_steps_equal_torch() {
+    for model_name in crate::support::MODELS {
+        let Some(file) = fixture_or_shared(&format!("peft/{model_name}/full_finetune.json")) else { continue };
+        let reference = json(file);
+        let lr = reference["lr"].as_f64().unwrap();
+        check_trace(train_all(base(model_name)), model_name, lr, &reference["tokens"], &format!("{model_name} full"));
+    }
+}
+
+#[test]
+fn qlora_on_a_bitsandbytes_checkpoint_equals_peft() {
+    let Some(checkpoint) = fixture_or_shared("bnb/ckpt_nf4_double") else { return };
+    let Some(adapter) = fixture_or_shared("bnb/qlora_nf4_double") else { return };
+    let Some(file) = fixture_or_shared("bnb/ckpt_nf4_double_reference.safetensors") else { return };
+    let model = CausalLm::from_pretrained(checkpoint, &LoadConfig::new(), &device()).unwrap();
+    let (model, _, _) = load_peft(adapter, model, true, &device()).unwrap();
+    let want = Tensors::read(file);
+    let batch = reference_batch("llama2");
+    let loss = model.summed_loss(&batch, None);
+    let mut tape = loss.sum.div_scalar(loss.tokens as f64).backward();
+    let mut seen = 0;
+    visit_parameters(&mut model.clone(), &mut |name, parameter| {
+        let key = format!("qlora.grad.{}", file_key(name));
+        if want.names().any(|known| known == key) {
+            let got = values(&parameter.take_gradient(&mut tape).expect("a gradient"));
+            assert_near_max(&got, want.floats(&key), 1e-4, &key);
+            seen += 1;
+        }
+    });
+    assert!(seen > 0, "gradients compared; the file has {:?}", want.names().collect::<Vec<_>>());
+
+    // Merging dequantizes the same base and stays dense: the adapted logits.
+    let input = ModelInput::from_batch(&batch);
+    let adapted = values(&model.logits(&input));
+    assert_near(&values(&merge(model).unwrap().logits(&input)), &adapted, 1e-4, "merged NF4 ≡ adapted");
+}

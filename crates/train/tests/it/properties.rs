@@ -1,0 +1,222 @@
+//! What must always hold: splits of a step, packing, resuming, quantization.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use burnisher_data::{BatchConfig, Batches, Encoded, Packing, Row, pack};
+use burnisher_kernels::DropoutKeys;
+use burnisher_lora::{LoraConfig, attach, visit_parameters};
+use burnisher_models::{CausalLm, LoadConfig};
+use burnisher_quant::QuantConfig;
+use burnisher_train::{Gradients, Outcome, Resume, StopReason, TrainConfig, TrainError, Trainer, evaluate};
+use proptest::prelude::*;
+
+use crate::support::{assert_near_max, assert_relative, fixture, values};
+
+fn device() -> Device {
+    Device::flex()
+}
+
+fn model(four_bit: bool, dropout: f64) -> CausalLm {
+    let mut load = LoadConfig::new();
+    if four_bit {
+        load = load.with_quantize(QuantConfig::nf4().with_double_quant(true));
+    }
+    let base = CausalLm::from_pretrained(fixture("models/llama3"), &load, &device()).unwrap();
+    let config = LoraConfig::new(4).with_lora_alpha(16.0).with_lora_dropout(dropout);
+    attach(&config, base, 3, &device()).unwrap().0
+}
+
+/// Documents of pseudo-random ids; the first half of each is not trained.
+fn documents(lengths: &[usize]) -> Vec<Encoded> {
+    lengths
+        .iter()
+        .enumerate()
+        .map(|(index, &length)| {
+            let ids = (0..length).map(|i| ((index * 131 + i * 17) % 380 + 3) as u32).collect();
+            let mask = (0..length).map(|i| i >= length / 2).collect();
+            Encoded::new(ids, mask, index as u64)
+        })
+        .collect()
+}
+
+fn rows(lengths: &[usize], packing: Packing) -> Vec<Row> {
+    pack(documents(lengths), 24, packing)
+}
+
+fn batches(lengths: &[usize]) -> Batches {
+    Batches::new(rows(lengths, Packing::None), BatchConfig::new(0).with_seed(7))
+}
+
+/// The gradients of all documents, in micro-batches of `size` rows, after one step's worth of noise on B.
+fn gradients(model: &CausalLm, set: &Batches, size: usize, dropout: bool) -> (f64, Vec<(String, Vec<f32>)>) {
+    let order: Vec<usize> = (0..set.len()).collect();
+    let micro: Vec<_> = order.chunks(size).map(|rows| set.batch(rows)).collect();
+    let keys = |batch: &burnisher_data::TokenBatch| {
+        dropout.then(|| DropoutKeys::new(1, 2, batch.token_keys.as_slice()))
+    };
+    let (gradients, loss) = Gradients::of_step(model, &micro, keys).unwrap();
+    (loss.mean, gradients.iter().map(|(name, gradient)| (name.to_owned(), values(gradient))).collect())
+}
+
+/// B starts at zero, which would leave A without a gradient.
+fn perturbed(mut model: CausalLm) -> CausalLm {
+    visit_parameters(&mut model, &mut |name, mut parameter| {
+        if name.ends_with("lora_B.weight") {
+            let count = parameter.elements();
+            let noise: Vec<f32> = (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 1000.0).collect();
+            parameter.set_flat(burn::tensor::Tensor::from_floats(noise.as_slice(), &device()));
+        }
+    });
+    model
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn any_split_into_micro_batches_gives_the_same_step(
+        lengths in prop::collection::vec(4usize..20, 8),
+        dropout in any::<bool>(),
+    ) {
+        let model = perturbed(model(false, 0.3));
+        let set = batches(&lengths);
+        let (loss, whole) = gradients(&model, &set, 8, dropout);
+        for size in [1, 2, 3] {
+            let (split_loss, split) = gradients(&model, &set, size, dropout);
+            assert_relative(split_loss, loss, 1e-5, "loss");
+            for ((name, want), (_, got)) in whole.iter().zip(&split) {
+                assert_near_max(got, want, 1e-4, &format!("{name} in micro-batches of {size}"));
+            }
+        }
+    }
+
+    #[test]
+    fn packed_rows_give_the_same_step_as_single_documents(
+        lengths in prop::collection::vec(3usize..16, 1..9),
+        dropout in any::<bool>(),
+        four_bit in any::<bool>(),
+    ) {
+        let model = perturbed(model(four_bit, 0.3));
+        let single = batches(&lengths);
+        let packed = Batches::new(rows(&lengths, Packing::BestFit), BatchConfig::new(0));
+        let (want_loss, want) = gradients(&model, &single, 4, dropout);
+        let (loss, got) = gradients(&model, &packed, 2, dropout);
+        assert_relative(loss, want_loss, 1e-5, "loss");
+        for ((name, want), (_, got)) in want.iter().zip(&got) {
+            assert_near_max(got, want, 1e-4, name);
+        }
+    }
+}
+
+fn config(dir: &Path, steps: u64) -> TrainConfig {
+    let mut config = TrainConfig::default();
+    config.output_dir = dir.to_path_buf();
+    config.max_steps = Some(steps);
+    config.batch_size = 2;
+    config.gradient_accumulation_steps = 2;
+    config.learning_rate = 5e-3;
+    config.save_every = Some(2);
+    config.eval_every = Some(2);
+    config.keep_checkpoints = 100;
+    config
+}
+
+const LENGTHS: [usize; 11] = [9, 14, 5, 20, 7, 11, 16, 4, 8, 13, 10];
+
+fn train(dir: &Path, steps: u64, four_bit: bool) -> Result<Outcome<CausalLm>, TrainError> {
+    let validation = batches(&[12, 6, 15]);
+    Trainer::new(config(dir, steps)).train(model(four_bit, 0.2), &batches(&LENGTHS), Some(&validation))
+}
+
+fn trained(model: &CausalLm) -> Vec<(String, Vec<f32>)> {
+    let mut found = Vec::new();
+    visit_parameters(&mut model.clone(), &mut |name, parameter| {
+        if parameter.is_trainable() {
+            found.push((name.to_owned(), values(&parameter.flat())));
+        }
+    });
+    found
+}
+
+#[test]
+fn a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one() {
+    for four_bit in [false, true] {
+        let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let want = train(whole.path(), 8, four_bit).unwrap();
+        train(parts.path(), 8, four_bit).unwrap();
+        for step in [2, 4, 6] {
+            // As after a kill: nothing newer than this checkpoint.
+            for later in (step + 2..=8).step_by(2) {
+                let _ = std::fs::remove_dir_all(parts.path().join(format!("checkpoint-{later}")));
+            }
+            let got = train(parts.path(), 8, four_bit).unwrap();
+            assert_eq!(got.steps, 8);
+            assert_eq!(trained(&got.model), trained(&want.model), "from step {step}, four bit {four_bit}");
+            assert_eq!(got.best, want.best);
+        }
+        for file in ["parameters.safetensors", "optimizer.safetensors"] {
+            let read = |dir: &Path| std::fs::read(dir.join("checkpoint-8").join(file)).unwrap();
+            assert!(read(whole.path()) == read(parts.path()), "{file} differs");
+        }
+    }
+}
+
+#[test]
+fn the_best_parameters_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = train(dir.path(), 6, false).unwrap();
+    let best = outcome.best.unwrap();
+    let loss = evaluate(&outcome.model, &batches(&[12, 6, 15]), 2).unwrap().mean;
+    assert_relative(loss, best.loss, 1e-6, "the model has the best loss");
+    assert!(best.loss <= outcome.first_validation.unwrap());
+    assert_eq!(outcome.reason, StopReason::Completed);
+}
+
+#[test]
+fn training_lowers_the_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = batches(&LENGTHS);
+    let before = evaluate(&model(false, 0.0), &set, 4).unwrap().mean;
+    let mut config = config(dir.path(), 30);
+    config.eval_every = Some(100);
+    let outcome = Trainer::new(config).train(model(false, 0.0), &set, None).unwrap();
+    let after = evaluate(&outcome.model, &set, 4).unwrap().mean;
+    assert!(after < 0.8 * before, "{before} -> {after}");
+}
+
+#[test]
+fn another_run_cannot_be_resumed_into() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), 4, false).unwrap();
+    let error = train(dir.path(), 6, false).unwrap_err();
+    assert!(matches!(&error, TrainError::ResumeMismatch { found, wanted, .. } if found == "6" && wanted == "4"), "{error}");
+    let mut never = config(dir.path(), 4);
+    never.resume = Resume::Never;
+    let error = Trainer::new(never).train(model(false, 0.0), &batches(&LENGTHS), None).unwrap_err();
+    assert!(matches!(error, TrainError::OutputInUse { .. }), "{error}");
+}
+
+#[test]
+fn a_non_finite_gradient_names_its_tensor_and_keeps_the_last_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), 4, false).unwrap();
+    let file = dir.path().join("checkpoint-2/parameters.safetensors");
+    std::fs::remove_dir_all(dir.path().join("checkpoint-4")).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    let error = train(dir.path(), 4, false).unwrap_err();
+    let TrainError::NonFinite { step, last_checkpoint, .. } = &error else { panic!("{error}") };
+    assert_eq!(*step, 3);
+    assert_eq!(last_checkpoint.as_deref(), Some(dir.path().join("checkpoint-2").as_path()));
+}
+
+#[test]
+fn a_frozen_model_cannot_be_trained() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = CausalLm::from_pretrained(fixture("models/llama3"), &LoadConfig::new(), &device()).unwrap();
+    let error = Trainer::new(config(dir.path(), 2)).train(base, &batches(&LENGTHS), None).unwrap_err();
+    assert!(matches!(error, TrainError::NothingTrainable { .. }), "{error}");
+}
