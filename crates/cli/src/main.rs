@@ -1,2 +1,34 @@
-//! The `burnisher` program.
-fn main() {}
+//! The `burnisher` program. Exit status: 0 done, 1 an error (on standard error), 2 wrong usage.
+
+mod args;
+mod commands;
+mod logits;
+
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use clap::Parser;
+
+/// What a command can fail with.
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .init();
+    let outcome = match Args::parse().command {
+        Command::Train(args) => commands::train(&args),
+        Command::Generate(args) => commands::generate(&args),
+        Command::Merge(args) => commands::merge(&args),
+        Command::Quantize(args) => commands::quantize(&args),
+        Command::Logits(args) => logits::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

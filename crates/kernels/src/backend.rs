@@ -235,7 +235,13 @@ pub(crate) fn has_extension<const D: usize>(x: &Tensor<D>) -> bool {
         DispatchTensorKind::Flex(_) => true,
         #[cfg(feature = "ndarray")]
         DispatchTensorKind::NdArray(_) => true,
-        #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda", feature = "rocm"))]
+        #[cfg(any(
+            feature = "wgpu",
+            feature = "vulkan",
+            feature = "metal",
+            feature = "cuda",
+            feature = "rocm"
+        ))]
         DispatchTensorKind::Cube(_) => true,
         #[allow(unreachable_patterns)]
         _ => false,

@@ -41,7 +41,11 @@ impl Dropout {
     /// # Panics
     /// If `tokens` is not the number of token keys of the micro-batch.
     pub fn mask(&self, tokens: usize, features: usize, dtype: FloatDType, device: &Device) -> Tensor<2> {
-        assert_eq!(tokens, self.tokens.len(), "dropout: the activation's tokens must be the micro-batch's token keys");
+        assert_eq!(
+            tokens,
+            self.tokens.len(),
+            "dropout: the activation's tokens must be the micro-batch's token keys"
+        );
         // Comparing 32 random bits: a probability is met to 2⁻³².
         let threshold = (self.probability * 4_294_967_296.0) as u64;
         let keep = (1.0 / (1.0 - self.probability)) as f32;

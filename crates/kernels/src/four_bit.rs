@@ -124,9 +124,9 @@ impl FourBitWeight {
         if self.layout.dims[0] == 0 {
             return Tensor::zeros([x.dims()[0], 0], (&x.device(), x.dtype()));
         }
-        let outs = self.panels().map(|(start, count)| {
-            x.clone().matmul(self.rows(start, count, &absmax).cast(dtype).transpose())
-        });
+        let outs = self
+            .panels()
+            .map(|(start, count)| x.clone().matmul(self.rows(start, count, &absmax).cast(dtype).transpose()));
         Tensor::cat(outs.collect(), 1)
     }
 
@@ -185,7 +185,8 @@ impl FourBitWeight {
         let table = floats(NF4.to_vec(), &self.words.device());
         let (block, last) = (first / self.layout.block_size, (first + len).div_ceil(self.layout.block_size));
         let absmax = absmax.clone().narrow(0, block, last - block);
-        table.select(0, codes) * repeat(absmax, self.layout.block_size, first - block * self.layout.block_size, len)
+        table.select(0, codes)
+            * repeat(absmax, self.layout.block_size, first - block * self.layout.block_size, len)
     }
 
     /// The same on Flex: the quantization crate's slices, one piece per thread.
@@ -202,7 +203,13 @@ impl FourBitWeight {
         // A multiple of every block size, so that pieces start where blocks do if `first` does.
         const PIECE: usize = 1 << 14;
         out.par_chunks_mut(PIECE).enumerate().for_each(|(i, piece)| {
-            burnisher_quant::dequantize_range(packed, scales, self.layout.block_size, first + i * PIECE, piece);
+            burnisher_quant::dequantize_range(
+                packed,
+                scales,
+                self.layout.block_size,
+                first + i * PIECE,
+                piece,
+            );
         });
         Some(Tensor::from_data(TensorData::new(out, [len]), &self.words.device()))
     }
@@ -238,7 +245,12 @@ fn read_floats(values: &Tensor<1>) -> Vec<f32> {
 }
 
 /// The fields of each word, lowest shift first as given: `[words] -> [count]`.
-fn unpack<const N: usize>(words: Tensor<1, Int>, shifts: [i32; N], mask: i32, count: usize) -> Tensor<1, Int> {
+fn unpack<const N: usize>(
+    words: Tensor<1, Int>,
+    shifts: [i32; N],
+    mask: i32,
+    count: usize,
+) -> Tensor<1, Int> {
     let device = words.device();
     let total = words.dims()[0];
     let shifts = Tensor::<1, Int>::from_data(TensorData::new(shifts.to_vec(), [N]), (&device, DType::I32));

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt, path::Path};
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 
 use crate::{
-    Adaptable, AdaptedModule, AdapterDtype, AdapterPlan, AdapterTensor, LoraConfig, LoraError, PeftFiles, Site,
+    Adaptable, AdaptedModule, AdapterDtype, AdapterPlan, AdapterTensor, LoraConfig, LoraError, PeftFiles,
+    Site,
     adapter::LoraAdapter,
     count_parameters, init, modules,
     parameters::ParameterMut,
@@ -102,7 +103,11 @@ pub fn load_peft<M: Adaptable>(
 ///
 /// # Errors
 /// Errors of files, with the path; files that were there before stay whole.
-pub fn save_peft<M: Adaptable>(model: &M, config: &LoraConfig, dir: impl AsRef<Path>) -> Result<(), LoraError> {
+pub fn save_peft<M: Adaptable>(
+    model: &M,
+    config: &LoraConfig,
+    dir: impl AsRef<Path>,
+) -> Result<(), LoraError> {
     let mut tensors = BTreeMap::new();
     each_saved(&mut model.clone(), &mut |key, parameter| {
         let value = parameter.flat();
@@ -144,7 +149,8 @@ fn install<M: Adaptable>(
             if let Some(module) = adapted.get(path) {
                 let (a, b) = make(module, projection.dims());
                 let dropout = config.lora_dropout();
-                projection.adapter = Some(LoraAdapter::new(path, a, b, module.scaling, dropout, is_trainable));
+                projection.adapter =
+                    Some(LoraAdapter::new(path, a, b, module.scaling, dropout, is_trainable));
             }
             if saved(path) {
                 if let Weight::FourBit(weight) = &projection.weight {
@@ -170,10 +176,7 @@ fn install<M: Adaptable>(
 }
 
 /// Every trained parameter with its key in an adapter file.
-fn each_saved<M: Adaptable>(
-    model: &mut M,
-    visit: &mut dyn FnMut(String, ParameterMut<'_>),
-) {
+fn each_saved<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(String, ParameterMut<'_>)) {
     let adapted: Vec<String> = {
         let mut paths = Vec::new();
         model.sites(&mut |path, site| {

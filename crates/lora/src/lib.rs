@@ -37,12 +37,8 @@ pub use crate::{
     embedding::Embedding,
     error::{LoraError, ShapeProblem, TensorProblems, UnsupportedField},
     merge::{merge, merge_and_unload, unmerge},
-    parameters::{
-        Adaptable, ParameterMut, Site, count_parameters, modules, train_all, visit_parameters,
-    },
+    parameters::{Adaptable, ParameterMut, Site, count_parameters, modules, train_all, visit_parameters},
     peft::{AdapterDtype, AdapterTensor, PeftFiles},
     projection::{Projection, Weight},
-    target::{
-        AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary,
-    },
+    target::{AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary},
 };

@@ -3,10 +3,7 @@
 use burn::tensor::{FloatDType, Tensor};
 use burnisher_quant::SourceDtype;
 
-use crate::{
-    Adaptable, LoraError, Projection, Site,
-    projection::Weight,
-};
+use crate::{Adaptable, LoraError, Projection, Site, projection::Weight};
 
 /// Merges every adapter: `W ← W + s·B·A`, computed in f32 and rounded once to the base's dtype. A
 /// 4-bit base is dequantized to the dtype it was quantized from, and stays dense: merging into 4 bits

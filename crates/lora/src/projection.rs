@@ -4,9 +4,7 @@ use burn::{
     module::{Module, Param, ParamId},
     tensor::{Device, FloatDType, Tensor},
 };
-use burnisher_kernels::{
-    DropoutKeys, FourBitWeight, FrozenWeight, linear, lora_linear,
-};
+use burnisher_kernels::{DropoutKeys, FourBitWeight, FrozenWeight, linear, lora_linear};
 
 use crate::adapter::LoraAdapter;
 

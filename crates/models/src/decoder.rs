@@ -123,9 +123,7 @@ impl CausalLm {
     pub fn loss(&self, batch: &TokenBatch, dropout: Option<&DropoutKeys>) -> SummedLoss {
         let (hidden, targets) = self.loss_input(batch, dropout);
         match &self.lm_head {
-            Some(head) if head.adapter().is_some() => {
-                cross_entropy(head.forward(hidden, dropout), &targets)
-            }
+            Some(head) if head.adapter().is_some() => cross_entropy(head.forward(hidden, dropout), &targets),
             _ => linear_cross_entropy(hidden, self.head_weight(), &targets),
         }
     }

@@ -3,10 +3,7 @@
 use burn::tensor::DType;
 use burnisher_data::Tokenizer;
 
-use crate::{
-    CausalLm, GenerationConfig, ModelError, ModelInput, Sampling,
-    kv_cache::KvCache,
-};
+use crate::{CausalLm, GenerationConfig, ModelError, ModelInput, Sampling, kv_cache::KvCache};
 
 /// How to generate.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +67,8 @@ impl CausalLm {
         }
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let device = self.device();
-        let mut cache = KvCache::new(self.config(), rows, longest + config.max_new_tokens, self.dtype(), &device);
+        let mut cache =
+            KvCache::new(self.config(), rows, longest + config.max_new_tokens, self.dtype(), &device);
         let (mut ids, mut positions, mut segments) = (Vec::new(), Vec::new(), Vec::new());
         for prompt in prompts {
             let padding = longest - prompt.len();
@@ -81,13 +79,8 @@ impl CausalLm {
         let mut seen: Vec<Vec<u32>> = prompts.to_vec();
         let mut running = vec![true; rows];
         for step in 0..config.max_new_tokens {
-            let input = ModelInput {
-                rows,
-                ids: &ids,
-                positions: &positions,
-                segments: &segments,
-                dropout: None,
-            };
+            let input =
+                ModelInput { rows, ids: &ids, positions: &positions, segments: &segments, dropout: None };
             let hidden = self.pass(&input, Some(&mut cache));
             let length = hidden.dims()[1];
             let logits = self.head(hidden.narrow(1, length - 1, 1), None);
@@ -147,7 +140,11 @@ impl CausalLm {
 
 /// The stop tokens of a model: its generation configuration's, else its configuration's, and the
 /// tokenizer's end of sequence.
-pub fn stop_ids(generation: Option<&GenerationConfig>, model: &CausalLm, tokenizer: Option<&Tokenizer>) -> Vec<u32> {
+pub fn stop_ids(
+    generation: Option<&GenerationConfig>,
+    model: &CausalLm,
+    tokenizer: Option<&Tokenizer>,
+) -> Vec<u32> {
     let mut ids = generation.map(|config| config.eos_token_ids.clone()).unwrap_or_default();
     if ids.is_empty() {
         ids.clone_from(&model.config().eos_token_ids);

@@ -1,10 +1,7 @@
 //! The tensors of a decoder, by Hugging Face's names: the one table that loading, saving and
 //! initialising follow.
 
-use crate::{
-    checkpoint::ExpectedTensor,
-    config::ModelConfig,
-};
+use crate::{checkpoint::ExpectedTensor, config::ModelConfig};
 
 /// Hugging Face's name of the embedding's weight.
 pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";

@@ -24,7 +24,8 @@ impl CausalLm {
         dtype: Option<FloatDType>,
         options: &WriteOptions,
     ) -> Result<(), ModelError> {
-        let mut writer = Collected { dtype, tensors: Vec::new(), stored: None, double_quant: None, failed: None };
+        let mut writer =
+            Collected { dtype, tensors: Vec::new(), stored: None, double_quant: None, failed: None };
         self.clone().sites(&mut |path, site| writer.site(path, site));
         let Collected { tensors, stored, double_quant, failed, .. } = writer;
         if let Some(error) = failed {

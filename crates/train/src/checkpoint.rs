@@ -106,7 +106,8 @@ pub(crate) fn save<M: Adaptable>(
     atomic::write_dir(path, |dir| {
         write_tensors(&dir.join(PARAMETERS), &parameters)?;
         write_tensors(&dir.join(OPTIMIZER), &moments)?;
-        let json = serde_json::to_vec_pretty(state).map_err(|source| TrainError::json(&dir.join(STATE), source))?;
+        let json =
+            serde_json::to_vec_pretty(state).map_err(|source| TrainError::json(&dir.join(STATE), source))?;
         atomic::write(&dir.join(STATE), &json)?;
         extra(dir)
     })

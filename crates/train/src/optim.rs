@@ -112,7 +112,11 @@ impl Optimizer {
             states.insert(name, ParameterState { moments, master: master.map(tensor) });
         }
         if let Some(name) = tensors.keys().next() {
-            return Err(TrainError::optimizer_state(name, "no first moment", "`.m`, `.v` and optionally `.master`"));
+            return Err(TrainError::optimizer_state(
+                name,
+                "no first moment",
+                "`.m`, `.v` and optionally `.master`",
+            ));
         }
         self.step = step;
         self.states = states;

@@ -179,8 +179,6 @@ fn load_config(config: &RunConfig) -> LoadConfig {
     let load = LoadConfig::new().with_dtype(dtype);
     match config.model.quant {
         BaseQuant::None => load,
-        BaseQuant::Nf4 => {
-            load.with_quantize(QuantConfig::nf4().with_double_quant(config.model.double_quant))
-        }
+        BaseQuant::Nf4 => load.with_quantize(QuantConfig::nf4().with_double_quant(config.model.double_quant)),
     }
 }

@@ -10,9 +10,8 @@ use burnisher_kernels::DropoutKeys;
 use burnisher_lora::count_parameters;
 
 use crate::{
-    BestEvaluation, DecayRule, EarlyStopping, Event, Gradients, LossModel, Observer, Optimizer,
-    Resume, RunIdentity, StopReason, TrainConfig, TrainError, TrainerState, atomic,
-    checkpoint, evaluate,
+    BestEvaluation, DecayRule, EarlyStopping, Event, Gradients, LossModel, Observer, Optimizer, Resume,
+    RunIdentity, StopReason, TrainConfig, TrainError, TrainerState, atomic, checkpoint, evaluate,
 };
 
 /// Writes more files into a checkpoint, for example the adapter in PEFT's format.
@@ -229,8 +228,8 @@ impl<M: LossModel> Trainer<M> {
         state: &mut TrainerState,
         counts: bool,
     ) -> Result<f64, TrainError> {
-        let loss = evaluate(model, set, self.config.batch_size)
-            .map_err(|error| self.at_step(error, state.step))?;
+        let loss =
+            evaluate(model, set, self.config.batch_size).map_err(|error| self.at_step(error, state.step))?;
         let best = counts && state.best.is_none_or(|best| loss.mean < best.loss);
         if best {
             state.best = Some(BestEvaluation { step: state.step, loss: loss.mean });
@@ -251,7 +250,11 @@ impl<M: LossModel> Trainer<M> {
             None => Ok(()),
         };
         checkpoint::save(&path, model, optimizer, state, &extra)?;
-        atomic::prune(&self.config.output_dir, self.config.keep_checkpoints, state.best.map(|best| best.step))?;
+        atomic::prune(
+            &self.config.output_dir,
+            self.config.keep_checkpoints,
+            state.best.map(|best| best.step),
+        )?;
         self.emit(&Event::Saved { step: state.step, path });
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! Integration tests.
 
+mod batch;
 mod dedup;
 mod encode;
 mod leak;
+mod pack;
 mod source;
 mod split;
 mod template;

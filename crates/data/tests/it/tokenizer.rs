@@ -16,9 +16,12 @@ pub(crate) fn fixture(path: &str) -> Option<PathBuf> {
 }
 
 pub(crate) fn fixture_json(path: &str) -> Option<Value> {
-    let path = fixture(path)?;
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    fixture(path).map(|path| read_json(&path))
+}
+
+pub(crate) fn read_json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The tokenizer `bpe` or `spm` of the reference numbers.

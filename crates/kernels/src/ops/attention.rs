@@ -29,7 +29,11 @@ impl AttentionMask {
         // Finite, so that a row that sees nothing (padding) stays finite.
         const HIDDEN: f32 = -1e30;
         let (queries, keys) = (query_segments.len() / batch.max(1), key_segments.len() / batch.max(1));
-        assert_eq!(queries * batch, query_segments.len(), "attention mask: queries must be a multiple of the batch");
+        assert_eq!(
+            queries * batch,
+            query_segments.len(),
+            "attention mask: queries must be a multiple of the batch"
+        );
         assert_eq!(keys * batch, key_segments.len(), "attention mask: keys must be a multiple of the batch");
         assert!(queries <= keys, "attention mask: {queries} queries but {keys} keys");
         let mut mask = vec![HIDDEN; batch * queries * keys];

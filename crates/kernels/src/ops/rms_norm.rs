@@ -20,7 +20,12 @@ pub enum NormWeight {
 ///
 /// # Shapes
 /// - `x`: `[.., h]`, `weight`: `[h]`, output: as `x`
-pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64, form: NormWeight) -> Tensor<D> {
+pub fn rms_norm<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<1>,
+    epsilon: f64,
+    form: NormWeight,
+) -> Tensor<D> {
     let dtype = float_dtype(&x);
     let x = x.cast(FloatDType::F32);
     let mean = x.clone().square().mean_dim(D - 1).add_scalar(epsilon);

@@ -74,7 +74,9 @@ fn attention_equals_its_definition() {
                 segments.chunks(*keys).flat_map(|row| row[keys - queries..].to_vec()).collect();
             let mask = AttentionMask::causal(*batch, &query_segments, segments, *window, &device);
             let tensor = |values: &[f32], shape| {
-                Tensor::<4>::from_data(TensorData::new(values.to_vec(), shape), &device).autodiff().require_grad()
+                Tensor::<4>::from_data(TensorData::new(values.to_vec(), shape), &device)
+                    .autodiff()
+                    .require_grad()
             };
             let options = AttentionOptions { scale: 0.6 };
             let (tq, tk, tv) = (

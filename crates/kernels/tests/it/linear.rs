@@ -68,9 +68,8 @@ fn lora_linear_equals_its_reference_in_values_and_gradients() {
                     let tokens: Vec<u64> = (0..rows as u64).map(|row| row * 31).collect();
                     let keys = DropoutKeys::new(5, 2, tokens);
                     let dropout = (dropout > 0.0).then(|| keys.layer(9, dropout));
-                    let leaf = |rows, columns, salt| {
-                        matrix(rows, columns, salt, &device).autodiff().require_grad()
-                    };
+                    let leaf =
+                        |rows, columns, salt| matrix(rows, columns, salt, &device).autodiff().require_grad();
                     let (x, a, b) = (leaf(rows, inn, 3), leaf(rank, inn, 5), leaf(out, rank, 6));
                     let adapter = LoraFactors { a: a.clone(), b: b.clone(), scaling: 1.7 };
                     let upstream = matrix(rows, out, 4, &device);
@@ -94,7 +93,10 @@ fn lora_linear_equals_its_reference_in_values_and_gradients() {
 fn an_untracked_input_still_trains_the_adapter() {
     for device in devices() {
         let weight = FrozenWeight::Dense(matrix(6, 4, 1, &device));
-        let (a, b) = (matrix(2, 4, 2, &device).autodiff().require_grad(), matrix(6, 2, 3, &device).autodiff().require_grad());
+        let (a, b) = (
+            matrix(2, 4, 2, &device).autodiff().require_grad(),
+            matrix(6, 2, 3, &device).autodiff().require_grad(),
+        );
         let adapter = LoraFactors { a: a.clone(), b: b.clone(), scaling: 0.5 };
         let y = lora_linear(matrix(3, 4, 4, &device), &weight, &adapter, None);
         let mut grads = y.sum().backward();
@@ -107,7 +109,10 @@ fn a_bf16_base_with_an_f32_adapter_gives_f32_adapter_gradients() {
     for device in devices().into_iter().take(1) {
         let dense = matrix(6, 4, 1, &device).cast(FloatDType::BF16);
         let weight = FrozenWeight::Dense(dense);
-        let (a, b) = (matrix(2, 4, 2, &device).autodiff().require_grad(), matrix(6, 2, 3, &device).autodiff().require_grad());
+        let (a, b) = (
+            matrix(2, 4, 2, &device).autodiff().require_grad(),
+            matrix(6, 2, 3, &device).autodiff().require_grad(),
+        );
         let adapter = LoraFactors { a: a.clone(), b: b.clone(), scaling: 0.5 };
         let x = matrix(3, 4, 4, &device).cast(FloatDType::BF16).autodiff().require_grad();
         let y = lora_linear(x.clone(), &weight, &adapter, None);

@@ -39,6 +39,9 @@ pub(crate) fn assert_close(got: &[f32], want: &[f32], tolerance: f32, what: &str
     assert_eq!(got.len(), want.len(), "{what}: length");
     let scale = want.iter().fold(0.0f32, |max, value| max.max(value.abs()));
     for (index, (got, want)) in got.iter().zip(want).enumerate() {
-        assert!((got - want).abs() <= tolerance * scale.max(1e-6), "{what}[{index}]: got {got}, want {want}, scale {scale}");
+        assert!(
+            (got - want).abs() <= tolerance * scale.max(1e-6),
+            "{what}[{index}]: got {got}, want {want}, scale {scale}"
+        );
     }
 }

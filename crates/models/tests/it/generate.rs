@@ -6,7 +6,8 @@ use burnisher_models::{CausalLm, GenerateConfig, LoadConfig, SampleConfig, Sampl
 use crate::support::{MODELS, fixture, json};
 
 fn load(name: &str) -> CausalLm {
-    CausalLm::from_pretrained(fixture(&format!("models/{name}")), &LoadConfig::new(), &Device::flex()).unwrap()
+    CausalLm::from_pretrained(fixture(&format!("models/{name}")), &LoadConfig::new(), &Device::flex())
+        .unwrap()
 }
 
 fn ids(value: &serde_json::Value) -> Vec<u32> {

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, FloatDType};
 use burnisher_lora::{Adaptable, LoraConfig, Site, Weight, attach};
 use burnisher_models::{
-    Checkpoint, CausalLm, ComputeDtype, LoadConfig, ModelInput, WriteOptions, write_checkpoint, TensorEntry,
+    CausalLm, Checkpoint, ComputeDtype, LoadConfig, ModelInput, TensorEntry, WriteOptions, write_checkpoint,
 };
 use burnisher_quant::QuantConfig;
 
@@ -21,7 +21,9 @@ fn logits(model: &CausalLm) -> Vec<f32> {
 #[test]
 fn a_saved_model_loads_with_the_same_logits_whole_and_in_shards() {
     for name in ["llama2", "llama3", "gemma", "llama-bias-linear"] {
-        let model = CausalLm::from_pretrained(fixture(&format!("models/{name}")), &LoadConfig::new(), &device()).unwrap();
+        let model =
+            CausalLm::from_pretrained(fixture(&format!("models/{name}")), &LoadConfig::new(), &device())
+                .unwrap();
         for shard in [u64::MAX, 60_000] {
             let dir = tempfile::tempdir().unwrap();
             let options = WriteOptions::new().with_max_shard_bytes(shard);
@@ -40,7 +42,9 @@ fn a_quantized_model_saves_in_bitsandbytes_form_and_loads_with_the_same_logits()
         let dir = tempfile::tempdir().unwrap();
         model.save_pretrained(dir.path(), None, &WriteOptions::new()).unwrap();
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
-        assert!(checkpoint.tensor("model.layers.0.mlp.up_proj.weight.quant_state.bitsandbytes__nf4").is_some());
+        assert!(
+            checkpoint.tensor("model.layers.0.mlp.up_proj.weight.quant_state.bitsandbytes__nf4").is_some()
+        );
         let again = CausalLm::from_pretrained(dir.path(), &LoadConfig::new(), &device()).unwrap();
         assert_eq!(logits(&again), logits(&model));
     }
@@ -136,7 +140,10 @@ fn a_weight_that_is_not_a_number_is_named() {
     std::fs::copy(fixture("models/llama2/config.json"), dir.path().join("config.json")).unwrap();
     write_checkpoint(dir.path(), &tensors, &WriteOptions::new()).unwrap();
     let error = CausalLm::from_pretrained(dir.path(), &LoadConfig::new(), &device()).unwrap_err().to_string();
-    assert!(error.contains("model.layers.1.mlp.up_proj.weight") && error.contains("NaN") && error.contains("77"), "{error}");
+    assert!(
+        error.contains("model.layers.1.mlp.up_proj.weight") && error.contains("NaN") && error.contains("77"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -160,13 +160,19 @@ fn check_nested(file: &SafeTensors<'_>, id: &str, ours: &Absmax) -> Absmax {
     let wanted_codes = bytes(file, &format!("{id}.absmax_u8"));
     assert_eq!(codes.len(), wanted_codes.len(), "{id}: blocks");
     for (block, (code, wanted)) in codes.iter().zip(&wanted_codes).enumerate() {
+        // A single block is its own mean: the scale is 0, and every code stands for 0.
+        if wanted_scales[block / 256] == 0.0 {
+            continue;
+        }
         // bitsandbytes' CPU table of 65,536 entries takes a neighbour near midpoints, and 131 for an exact zero.
         let near = code.abs_diff(*wanted) <= 1 || (*code, *wanted) == (127, 131);
         assert!(near, "{id}: block {block} has code {code}, wanted {wanted}");
     }
     let nearest = format!("{id}.absmax_u8_nearest");
     if has(file, &nearest) {
-        assert_eq!(codes, &bytes(file, &nearest), "{id}: nearest codes");
+        if wanted_scales.iter().all(|scale| *scale != 0.0) {
+            assert_eq!(codes, &bytes(file, &nearest), "{id}: nearest codes");
+        }
     }
     Absmax::Nested {
         codes: wanted_codes,

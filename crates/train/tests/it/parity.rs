@@ -96,7 +96,8 @@ fn logits_losses_and_gradients_equal_peft() {
                 return;
             }
             let key = format!("grad.{}", file_key(name));
-            let got = values(&parameter.take_gradient(&mut tape).expect("a trained parameter has a gradient"));
+            let got =
+                values(&parameter.take_gradient(&mut tape).expect("a trained parameter has a gradient"));
             assert_near_max(&got, tensors.floats(&key), 1e-4, &format!("{what} {key}"));
             seen += 1;
         });
@@ -116,7 +117,11 @@ fn an_adapter_written_again_is_the_adapter_that_was_read() {
             Tensors::read(dir.path().join(file)),
             Tensors::read(variant_file(model_name, variant, file).unwrap()),
         );
-        assert_eq!(got.names().collect::<Vec<_>>(), want.names().collect::<Vec<_>>(), "{model_name}/{variant}");
+        assert_eq!(
+            got.names().collect::<Vec<_>>(),
+            want.names().collect::<Vec<_>>(),
+            "{model_name}/{variant}"
+        );
         for name in want.names() {
             assert_eq!(got.floats(name), want.floats(name), "{model_name}/{variant} {name}");
             assert_eq!(got.shape(name), want.shape(name), "{model_name}/{variant} {name}");
@@ -129,7 +134,8 @@ fn merged_weights_equal_peft_and_unmerging_restores_the_base() {
     for (model_name, variant) in VARIANTS {
         let what = format!("{model_name}/{variant}");
         let Some((model, _)) = load(model_name, variant) else { continue };
-        let Some(file) = variant_file(model_name, variant, "merged.safetensors").filter(|file| file.exists()) else {
+        let Some(file) = variant_file(model_name, variant, "merged.safetensors").filter(|file| file.exists())
+        else {
             continue;
         };
         let want = Tensors::read(file);
@@ -196,7 +202,8 @@ fn ten_adapter_steps_equal_torch() {
         let Some(norms) = reference["final_norms"].as_object() else { continue };
         visit_parameters(&mut model.clone(), &mut |name, parameter| {
             if let Some(want) = norms.get(&file_key(name)) {
-                let norm = values(&parameter.flat()).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+                let norm =
+                    values(&parameter.flat()).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
                 assert_relative(norm, want.as_f64().unwrap(), 1e-3, &format!("{what} {name}"));
             }
         });
@@ -206,10 +213,18 @@ fn ten_adapter_steps_equal_torch() {
 #[test]
 fn ten_full_parameter_steps_equal_torch() {
     for model_name in crate::support::MODELS {
-        let Some(file) = fixture_or_shared(&format!("peft/{model_name}/full_finetune.json")) else { continue };
+        let Some(file) = fixture_or_shared(&format!("peft/{model_name}/full_finetune.json")) else {
+            continue;
+        };
         let reference = json(file);
         let lr = reference["lr"].as_f64().unwrap();
-        check_trace(train_all(base(model_name)), model_name, lr, &reference["tokens"], &format!("{model_name} full"));
+        check_trace(
+            train_all(base(model_name)),
+            model_name,
+            lr,
+            &reference["tokens"],
+            &format!("{model_name} full"),
+        );
     }
 }
 

@@ -190,7 +190,10 @@ fn another_run_cannot_be_resumed_into() {
     let dir = tempfile::tempdir().unwrap();
     train(dir.path(), 4, false).unwrap();
     let error = train(dir.path(), 6, false).unwrap_err();
-    assert!(matches!(&error, TrainError::ResumeMismatch { found, wanted, .. } if found == "6" && wanted == "4"), "{error}");
+    assert!(
+        matches!(&error, TrainError::ResumeMismatch { found, wanted, .. } if found == "6" && wanted == "4"),
+        "{error}"
+    );
     let mut never = config(dir.path(), 4);
     never.resume = Resume::Never;
     let error = Trainer::new(never).train(model(false, 0.0), &batches(&LENGTHS), None).unwrap_err();

@@ -1,0 +1,140 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
+
+/// Fine-tunes large language models: LoRA, QLoRA, full parameters.
+///
+/// Models are Hugging Face directories, adapters are PEFT directories. Exit status: 0 done, 1 an
+/// error, 2 wrong usage.
+#[derive(Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Fine-tune as a TOML or YAML file says; goes on where a stopped run was.
+    Train(TrainArgs),
+    /// Continue a prompt, with or without an adapter.
+    Generate(GenerateArgs),
+    /// Merge an adapter into its base model and write the result as a Hugging Face directory.
+    Merge(MergeArgs),
+    /// Write a model with NF4 projections, as bitsandbytes stores them.
+    Quantize(QuantizeArgs),
+    /// Logits and per-token losses of token ids in a safetensors file.
+    Logits(LogitsArgs),
+}
+
+#[derive(Arguments)]
+pub(crate) struct TrainArgs {
+    /// The run file (.toml, .yaml, .yml).
+    #[arg(required_unless_present = "reference")]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets one field, for example `--set train.max_steps=100`; may be repeated.
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Prints a commented run file with every field and its default, and ends.
+    #[arg(long)]
+    pub(crate) reference: bool,
+}
+
+/// A base model and what is put on it.
+#[derive(Arguments)]
+pub(crate) struct ModelArgs {
+    /// Hugging Face directory of the base model.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// PEFT directory of an adapter.
+    #[arg(long)]
+    pub(crate) adapter: Option<PathBuf>,
+    /// The dtype of activations and dense weights.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub(crate) dtype: Dtype,
+    /// Hold the base's projections in NF4.
+    #[arg(long)]
+    pub(crate) nf4: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Dtype {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
+#[derive(Arguments)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The prompt; with a chat template it is a user's message unless `--raw` is given.
+    #[arg(long)]
+    pub(crate) prompt: String,
+    /// Take the prompt as it is, without the chat template.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// At most this many new tokens.
+    #[arg(long, default_value_t = 128)]
+    pub(crate) max_new_tokens: usize,
+    /// Sample with this temperature; greedy without it.
+    #[arg(long)]
+    pub(crate) temperature: Option<f64>,
+    /// Sample from the smallest set of tokens with this probability.
+    #[arg(long, requires = "temperature")]
+    pub(crate) top_p: Option<f64>,
+    /// Sample from this many tokens.
+    #[arg(long, requires = "temperature")]
+    pub(crate) top_k: Option<usize>,
+    /// Seed of sampling.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Arguments)]
+pub(crate) struct MergeArgs {
+    /// Hugging Face directory of the base model.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// PEFT directory of the adapter.
+    #[arg(long)]
+    pub(crate) adapter: PathBuf,
+    /// Where the merged model goes.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// The dtype to write; the base model's own without it.
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Dtype>,
+}
+
+#[derive(Arguments)]
+pub(crate) struct QuantizeArgs {
+    /// Hugging Face directory of the model.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// Where the quantized model goes.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Quantize the blocks' scales too.
+    #[arg(long)]
+    pub(crate) double_quant: bool,
+    /// Values per block: a power of two from 32 to 4096.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) block_size: usize,
+}
+
+#[derive(Arguments)]
+pub(crate) struct LogitsArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Safetensors file with `input_ids` [rows, t] and optionally `attention_mask` and `labels` of the
+    /// same shape, all I64 (or I32).
+    #[arg(long)]
+    pub(crate) input: PathBuf,
+    /// Where `logits` [rows, t, vocab] and, with labels, `token_losses` [rows, t − 1] go, as F32.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+}

@@ -1,0 +1,163 @@
+//! The commands: parse, call the facade, print.
+
+use std::{path::Path, time::Instant};
+
+use burn::tensor::{Device, FloatDType};
+use burnisher::{
+    data::{Message, Tokenizer},
+    lora::{load_peft, merge_and_unload},
+    models::{
+        CausalLm, CheckpointDtype, ComputeDtype, GenerateConfig, GenerationConfig, LoadConfig, ModelConfig,
+        SampleConfig, Sampling, WriteOptions, copy_tokenizer_files, stop_ids,
+    },
+    quant::QuantConfig,
+    train::{JsonLines, Observer, Progress, RunConfig, StopReason, run},
+};
+
+use crate::{
+    Outcome,
+    args::{Dtype, GenerateArgs, MergeArgs, ModelArgs, QuantizeArgs, TrainArgs},
+};
+
+pub(crate) fn train(args: &TrainArgs) -> Outcome {
+    let Some(path) = args.config.as_ref().filter(|_| !args.reference) else {
+        print!("{}", RunConfig::reference_toml());
+        return Ok(());
+    };
+    let config = RunConfig::from_file_with(path, &args.overrides)?;
+    let observers: Vec<Box<dyn Observer>> = vec![
+        Box::new(Progress::stderr()),
+        Box::new(JsonLines::append(config.train.output_dir.join("metrics.jsonl"))?),
+    ];
+    let outcome = run(&config, &device(), observers, &mut |line| eprintln!("{line}"))?;
+    let training = &outcome.training;
+    let reason = match training.reason {
+        StopReason::EarlyStopping => "stopped early",
+        _ => "done",
+    };
+    println!("{reason} after {} steps, {:.1} s", training.steps, training.seconds);
+    if let Some(best) = training.best {
+        match training.first_validation {
+            Some(first) => println!("validation loss {first:.4} -> {:.4} (step {})", best.loss, best.step),
+            None => println!("validation loss {:.4} (step {})", best.loss, best.step),
+        }
+    }
+    println!("saved {}", outcome.saved.display());
+    Ok(())
+}
+
+pub(crate) fn generate(args: &GenerateArgs) -> Outcome {
+    let tokenizer = Tokenizer::from_dir(&args.model.model)?;
+    let model = load(&args.model)?;
+    let ids = match tokenizer.chat_template().filter(|_| !args.raw) {
+        Some(template) => {
+            let prompt = template.render(&[Message::new("user", args.prompt.as_str())], true)?;
+            tokenizer.encode(&prompt.text, false)?
+        }
+        None => tokenizer.encode(&args.prompt, true)?,
+    };
+    let sampling = match args.temperature {
+        None => Sampling::Greedy,
+        Some(temperature) => {
+            let mut sample = SampleConfig::new(temperature);
+            if let Some(k) = args.top_k {
+                sample = sample.with_top_k(k);
+            }
+            if let Some(p) = args.top_p {
+                sample = sample.with_top_p(p);
+            }
+            sample.validate()?;
+            Sampling::Random(sample)
+        }
+    };
+    let generation = GenerationConfig::from_dir(&args.model.model)?;
+    let config = GenerateConfig::new()
+        .with_max_new_tokens(args.max_new_tokens)
+        .with_stop_ids(stop_ids(generation.as_ref(), &model, Some(&tokenizer)))
+        .with_sampling(sampling, args.seed);
+    let started = Instant::now();
+    let output = model.generate_ids(&[ids], &config)?.remove(0);
+    println!("{}", tokenizer.decode(&output, true)?);
+    let seconds = started.elapsed().as_secs_f64();
+    eprintln!("{} tokens, {:.1} tokens/s", output.len(), output.len() as f64 / seconds.max(1e-9));
+    Ok(())
+}
+
+pub(crate) fn merge(args: &MergeArgs) -> Outcome {
+    let device = device();
+    // In f32, and rounded once when it is written.
+    let base = CausalLm::from_pretrained(&args.model, &LoadConfig::new(), &device)?;
+    let (model, _, report) = load_peft(&args.adapter, base, false, &device)?;
+    let model = merge_and_unload(model)?;
+    let dtype = match args.dtype {
+        Some(dtype) => float_dtype(dtype),
+        None => stored_dtype(&args.model)?,
+    };
+    model.save_pretrained(&args.out, Some(dtype), &WriteOptions::new())?;
+    copy_tokenizer_files(&args.model, &args.out)?;
+    println!("merged {} modules into {}", report.adapted.len(), args.out.display());
+    Ok(())
+}
+
+pub(crate) fn quantize(args: &QuantizeArgs) -> Outcome {
+    let quant = QuantConfig::nf4().with_block_size(args.block_size).with_double_quant(args.double_quant);
+    quant.validate()?;
+    let dtype = stored_dtype(&args.model)?;
+    let load = LoadConfig::new().with_quantize(quant);
+    let model = CausalLm::from_pretrained(&args.model, &load, &device())?;
+    model.save_pretrained(&args.out, Some(dtype), &WriteOptions::new())?;
+    copy_tokenizer_files(&args.model, &args.out)?;
+    let (before, after) = (weight_bytes(&args.model)?, weight_bytes(&args.out)?);
+    println!("{} -> {}: {before} -> {after} bytes", args.model.display(), args.out.display());
+    Ok(())
+}
+
+/// The model that the arguments describe, with its adapter.
+pub(crate) fn load(args: &ModelArgs) -> Result<CausalLm, Box<dyn std::error::Error>> {
+    let dtype = match args.dtype {
+        Dtype::F32 => ComputeDtype::F32,
+        Dtype::Bf16 => ComputeDtype::Bf16,
+    };
+    let mut config = LoadConfig::new().with_dtype(dtype);
+    if args.nf4 {
+        config = config.with_quantize(QuantConfig::nf4().with_double_quant(true));
+    }
+    let device = device();
+    let model = CausalLm::from_pretrained(&args.model, &config, &device)?;
+    Ok(match &args.adapter {
+        Some(adapter) => load_peft(adapter, model, false, &device)?.0,
+        None => model,
+    })
+}
+
+/// Burn's first backend of this build, or the one that `BURN_DEVICE` names.
+fn device() -> Device {
+    Device::default()
+}
+
+fn float_dtype(dtype: Dtype) -> FloatDType {
+    match dtype {
+        Dtype::F32 => FloatDType::F32,
+        Dtype::Bf16 => FloatDType::BF16,
+    }
+}
+
+/// The dtype of a model's files, as its configuration says.
+fn stored_dtype(model: &Path) -> Result<FloatDType, Box<dyn std::error::Error>> {
+    Ok(match ModelConfig::from_dir(model)?.dtype {
+        Some(CheckpointDtype::BF16) => FloatDType::BF16,
+        Some(CheckpointDtype::F16) => FloatDType::F16,
+        _ => FloatDType::F32,
+    })
+}
+
+fn weight_bytes(dir: &Path) -> std::io::Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|extension| extension == "safetensors") {
+            sum += entry.metadata()?.len();
+        }
+    }
+    Ok(sum)
+}

@@ -1,0 +1,131 @@
+//! Makes `assets/base`, the small base model that the other examples fine-tune: trains a tokenizer and
+//! pre-trains a Llama in full-parameter mode on generated text. Stopped, it goes on where it was.
+//!
+//! ```sh
+//! cargo run --release --example pretrain_base
+//! ```
+
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use burn::tensor::{Device, FloatDType};
+use burnisher::{
+    data::{
+        BatchConfig, Batches, Body, EncodeConfig, Encoder, Message, Origin, Packing, Record, Tokenizer,
+        TrainOn, pack,
+    },
+    lora::train_all,
+    models::{CausalLm, CheckpointDtype, LlamaShape, ModelConfig, WriteOptions},
+    train::{LrSchedule, Progress, TrainConfig, Trainer},
+};
+use burnisher_examples::generate::{
+    general_documents, general_instructions, tokenizer_config_json, train_tokenizer,
+};
+use clap::Parser;
+use serde_json::json;
+
+/// Pre-trains the embedded base model.
+#[derive(Parser)]
+struct Args {
+    /// Optimizer steps of 16 rows of up to 256 tokens.
+    #[arg(long, default_value_t = 360)]
+    steps: u64,
+    /// Where the model goes.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/base"))]
+    out: PathBuf,
+    /// Where checkpoints go.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/pretrain"))]
+    work: PathBuf,
+}
+
+const SEED: u64 = 2026;
+const VOCABULARY: usize = 2048;
+const LENGTH: usize = 256;
+
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let args = Args::parse();
+    let started = Instant::now();
+    let device = Device::flex();
+    let tokenizer = make_tokenizer(&args.out)?;
+
+    let train = batches(&records(SEED, 6_000, 20_000), &tokenizer)?;
+    let held_out = batches(&records(SEED + 1, 100, 300), &tokenizer)?;
+    println!("{} rows, {} tokens; vocabulary {}", train.len(), train.target_tokens(), tokenizer.vocab_size());
+
+    let config = ModelConfig::llama(LlamaShape {
+        vocab_size: tokenizer.vocab_size(),
+        hidden_size: 128,
+        intermediate_size: 352,
+        num_hidden_layers: 4,
+        num_attention_heads: 4,
+        num_key_value_heads: 4,
+        max_position_embeddings: 1024,
+        tie_word_embeddings: true,
+        bos_token_id: tokenizer.bos_id(),
+        eos_token_ids: tokenizer.eos_id().into_iter().collect(),
+        pad_token_id: tokenizer.pad_id(),
+        ..LlamaShape::default()
+    })?;
+    let model = train_all(CausalLm::init(config, SEED, &device)?);
+
+    let mut run = TrainConfig::default();
+    run.output_dir = args.work;
+    run.max_steps = Some(args.steps);
+    run.batch_size = 16;
+    run.learning_rate = 4e-3;
+    run.schedule = LrSchedule::Cosine;
+    run.warmup_ratio = Some(0.05);
+    run.weight_decay = 0.05;
+    run.beta2 = 0.98;
+    run.log_every = 20;
+    run.eval_every = Some((args.steps / 4).max(1));
+    run.save_every = Some((args.steps / 8).max(1));
+    let outcome = Trainer::new(run).observe(Progress::stderr()).train(model, &train, Some(&held_out))?;
+
+    outcome.model.save_pretrained(&args.out, Some(FloatDType::BF16), &WriteOptions::new())?;
+    let record = json!({
+        "steps": outcome.steps,
+        "tokens_in_last_run": outcome.tokens,
+        "held_out_loss": outcome.best.map(|best| best.loss),
+        "seconds_of_last_run": started.elapsed().as_secs(),
+        "seed": SEED,
+        "stored_dtype": CheckpointDtype::BF16.to_string(),
+    });
+    fs::write(args.out.join("pretraining.json"), format!("{record:#}\n"))?;
+    println!("{record:#}");
+    Ok(())
+}
+
+/// Trains the tokenizer on a sample of the text, and writes its files.
+fn make_tokenizer(out: &Path) -> Result<Tokenizer, Box<dyn Error + Send + Sync>> {
+    fs::create_dir_all(out)?;
+    let mut texts = general_documents(SEED, 3000);
+    texts.extend(
+        general_instructions(SEED, 6000).into_iter().map(|(user, answer)| format!("{user}\n{answer}")),
+    );
+    let tokenizer = train_tokenizer(&texts, VOCABULARY)?;
+    tokenizer.save(out.join("tokenizer.json"), false)?;
+    fs::write(out.join("tokenizer_config.json"), format!("{:#}\n", tokenizer_config_json()))?;
+    Ok(Tokenizer::from_dir(out)?)
+}
+
+/// Prose and instructions with answers.
+fn records(seed: u64, documents: usize, instructions: usize) -> Vec<Record> {
+    let prose = general_documents(seed, documents).into_iter().map(Body::Text);
+    let tasks = general_instructions(seed, instructions).into_iter().map(|(user, answer)| {
+        Body::Messages(vec![Message::new("user", user), Message::new("assistant", answer)])
+    });
+    let numbered = prose.chain(tasks).enumerate();
+    numbered.map(|(index, body)| Record::new(body, Origin::new("generated", index + 1))).collect()
+}
+
+fn batches(records: &[Record], tokenizer: &Tokenizer) -> Result<Batches, Box<dyn Error + Send + Sync>> {
+    let config = EncodeConfig::new(LENGTH).with_train_on(TrainOn::Everything);
+    let set = Encoder::new(tokenizer, config)?.encode_all(records)?;
+    let rows = pack(set.encoded, LENGTH, Packing::BestFit);
+    Ok(Batches::new(rows, BatchConfig::new(tokenizer.padding_id()).with_seed(SEED)))
+}
