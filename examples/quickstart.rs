@@ -21,7 +21,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Parser)]
 struct Args {
     /// Optimizer steps of 8 examples.
-    #[arg(long, default_value_t = 250)]
+    #[arg(long, default_value_t = 150)]
     steps: u64,
     /// How the frozen base is stored.
     #[arg(long, value_enum, default_value = "none")]

@@ -9,6 +9,7 @@ use burnisher_lora::Projection;
 
 use crate::{
     config::ModelConfig,
+    decoder::ModelInput,
     kv_cache::{KvCache, LayerCache},
     rope::cos_sin,
 };
@@ -26,14 +27,12 @@ impl<'a> PassContext<'a> {
     /// Positions and segments are row-major `[rows, t]`; with a cache, keys stand before them.
     pub(crate) fn new(
         config: &ModelConfig,
-        rows: usize,
-        positions: &[u32],
-        segments: &[u32],
+        input: &ModelInput<'a>,
         cache: Option<&KvCache>,
-        keys: Option<&'a DropoutKeys>,
         dtype: FloatDType,
         device: &Device,
     ) -> Self {
+        let ModelInput { rows, positions, segments, dropout: keys, .. } = *input;
         let (length, dim) = (positions.len() / rows.max(1), config.head_dim);
         let (cos, sin) = cos_sin(&config.rope, dim, positions);
         let table = |values: Vec<f32>| {

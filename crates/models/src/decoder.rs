@@ -173,16 +173,7 @@ impl CausalLm {
     pub(crate) fn pass(&self, input: &ModelInput<'_>, mut cache: Option<&mut KvCache>) -> Tensor<3> {
         let mut x = self.embed_tokens.forward(input.ids, input.rows);
         let dtype = FloatDType::from(x.dtype());
-        let context = PassContext::new(
-            &self.config,
-            input.rows,
-            input.positions,
-            input.segments,
-            cache.as_deref(),
-            input.dropout,
-            dtype,
-            &self.device(),
-        );
+        let context = PassContext::new(&self.config, input, cache.as_deref(), dtype, &self.device());
         for (index, block) in self.layers.iter().enumerate() {
             let layer = cache.as_mut().map(|cache| &mut cache.layers[index]);
             let attended = block.self_attn.forward(block.input_layernorm.forward(x.clone()), &context, layer);

@@ -175,8 +175,7 @@ impl Parts for FromCheckpoint {
             CheckpointDtype::F16 => SourceDtype::F16,
             _ => SourceDtype::F32,
         };
-        let state =
-            quantize.clone().with_source_dtype(source).quantize(&self.values(name, &entry)?, shape)?;
+        let state = quantize.with_source_dtype(source).quantize(&self.values(name, &entry)?, shape)?;
         Ok(Weight::FourBit(FourBitWeight::from_state(&state, &self.device)))
     }
 }

@@ -245,7 +245,7 @@ fn remove_tree(path: &Path) -> Result<(), TrainError> {
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default();
     let mut full = OsString::new();
-    if !name.to_str().is_some_and(|name| step_of(name).is_some()) {
+    if name.to_str().and_then(step_of).is_none() {
         full.push(".");
     }
     full.push(name);

@@ -106,7 +106,7 @@ impl<M: LossModel> Trainer<M> {
             return Err(TrainError::NothingTrainable { total });
         };
         let device = device.without_autodiff();
-        if train.len() == 0 {
+        if train.is_empty() {
             return Err(TrainError::NoTargets);
         }
         let rows_per_step = self.config.batch_size * self.config.gradient_accumulation_steps;
@@ -159,7 +159,7 @@ impl<M: LossModel> Trainer<M> {
             state.tokens += loss.tokens as u64;
             last_loss = Some(loss.mean);
             let is_last = state.step == total_steps;
-            if state.step % self.config.log_every == 0 || is_last || state.step == 1 {
+            if state.step.is_multiple_of(self.config.log_every) || is_last || state.step == 1 {
                 let seconds = logged.0.elapsed().as_secs_f64();
                 let rate = (state.tokens - logged.1) as f64 / seconds.max(1e-9);
                 logged = (Instant::now(), state.tokens);
@@ -174,9 +174,9 @@ impl<M: LossModel> Trainer<M> {
                     seconds: started.elapsed().as_secs_f64(),
                 });
             }
-            let mut save_now = state.step % self.config.save_every(steps_per_epoch) == 0 || is_last;
+            let mut save_now = state.step.is_multiple_of(self.config.save_every(steps_per_epoch)) || is_last;
             if let Some(set) = validation
-                && (is_last || state.step % self.config.eval_every(steps_per_epoch) == 0)
+                && (is_last || state.step.is_multiple_of(self.config.eval_every(steps_per_epoch)))
             {
                 let loss = self.validate(&model, set, &mut state, true)?;
                 let stop = early.update(loss);

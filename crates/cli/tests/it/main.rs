@@ -1,1 +1,6 @@
-//! Integration tests.
+//! The `burnisher` program, run as a user runs it.
+
+mod kill;
+mod program;
+mod real_data;
+mod support;

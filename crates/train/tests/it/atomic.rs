@@ -205,7 +205,7 @@ mod processes {
             step += 1;
             save(&dir, step, SIZE).unwrap();
             // Every other one again, to be replaced.
-            if step % 2 == 0 {
+            if step.is_multiple_of(2) {
                 save(&dir, step, SIZE).unwrap();
             }
             prune(&dir, 2, None).unwrap();

@@ -1,0 +1,58 @@
+//! `kill -9` and a full disk: nothing that was saved is lost, and the run goes on.
+
+use std::{fs, path::Path, process::Stdio, thread::sleep, time::Duration};
+
+use crate::support::{program, small_run, succeed};
+
+fn parameters(dir: &Path, step: u64) -> Vec<u8> {
+    fs::read(dir.join(format!("out/checkpoint-{step}/parameters.safetensors")))
+        .expect("a complete checkpoint")
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes() {
+    let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = "max_steps = 24\nsave_every = 1\nkeep_checkpoints = 3";
+    let config = small_run(whole.path(), 30, options);
+    succeed(&["train", config.to_str().unwrap()]);
+    let config = small_run(killed.path(), 30, options);
+    for wait in [400, 700, 1100, 300] {
+        let mut child = program()
+            .args(["train", config.to_str().unwrap()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        sleep(Duration::from_millis(wait));
+        // SIGKILL on Unix.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    succeed(&["train", config.to_str().unwrap()]);
+    assert!(parameters(whole.path(), 24) == parameters(killed.path(), 24), "resumed parameters differ");
+    let adapter = |dir: &Path| fs::read(dir.join("out/adapter/adapter_model.safetensors")).unwrap();
+    assert!(adapter(whole.path()) == adapter(killed.path()), "adapters differ");
+}
+
+#[test]
+fn a_full_disk_stops_the_run_with_its_checkpoints_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small_run(dir.path(), 30, "max_steps = 6\nsave_every = 2");
+    succeed(&["train", config.to_str().unwrap(), "--set", "train.max_steps=6"]);
+    let before = parameters(dir.path(), 6);
+    fs::remove_dir_all(dir.path().join("out/checkpoint-6")).unwrap();
+    // 16 KiB per file: the parameters of a checkpoint do not fit.
+    let binary = env!("CARGO_BIN_EXE_burnisher");
+    let script = format!("trap '' XFSZ; ulimit -f 16; exec {binary} train {}", config.display());
+    let output =
+        std::process::Command::new("bash").args(["-c", &script]).env("BURN_DEVICE", "flex").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("cannot") && error.contains("checkpoint-6"), "{error}");
+    let left: Vec<_> =
+        fs::read_dir(dir.path().join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.iter().any(|name| name == "checkpoint-4"), "{left:?}");
+    assert!(!left.iter().any(|name| name == "checkpoint-6"), "{left:?}");
+    succeed(&["train", config.to_str().unwrap()]);
+    assert!(parameters(dir.path(), 6) == before, "the run went on");
+}

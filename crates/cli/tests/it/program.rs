@@ -1,0 +1,165 @@
+//! Commands and their errors.
+
+use std::{collections::BTreeMap, fs};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::support::{base, fail, fixture, run, small_run, succeed, texts};
+
+#[test]
+fn train_merge_generate_and_quantize_make_directories_that_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small_run(dir.path(), 20, "max_steps = 4\nsave_every = 2");
+    let (out, err) = succeed(&["train", config.to_str().unwrap()]);
+    assert!(out.contains("done after 4 steps") && out.contains("validation loss"), "{out}");
+    assert!(err.contains("trainable params:") && err.contains("20 records"), "{err}");
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    assert!(fs::read_to_string(dir.path().join("out/metrics.jsonl")).unwrap().lines().count() >= 5);
+
+    let model = base().to_str().unwrap().to_owned();
+    let adapter = at("out/adapter");
+    let generate = ["generate", "--prompt", "What colour has box 3?", "--max-new-tokens", "8"];
+    let with = |extra: &[&str]| succeed(&[&generate[..], extra].concat()).0;
+    let adapted = with(&["--model", &model, "--adapter", &adapter]);
+    succeed(&["merge", "--model", &model, "--adapter", &adapter, "--out", &at("merged"), "--dtype", "f32"]);
+    assert_eq!(with(&["--model", &at("merged")]), adapted, "merged and adapted say the same");
+
+    let (out, _) = succeed(&["quantize", "--model", &model, "--out", &at("nf4"), "--double-quant"]);
+    let bytes: Vec<u64> = out.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(bytes[1] < bytes[0], "{out}");
+    with(&["--model", &at("nf4")]);
+}
+
+#[test]
+fn logits_equal_transformers() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.safetensors");
+    for (model, adapter) in [("llama2", None), ("gemma", None), ("llama2", Some("peft/llama2/lora_qv"))] {
+        let (model_dir, input) =
+            (fixture(&format!("models/{model}")), fixture(&format!("base/{model}.safetensors")));
+        let adapter = adapter.map(fixture);
+        let mut args = vec![
+            "logits",
+            "--model",
+            model_dir.to_str().unwrap(),
+            "--input",
+            input.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        if let Some(adapter) = &adapter {
+            args.extend(["--adapter", adapter.to_str().unwrap()]);
+        }
+        let (stdout, _) = succeed(&args);
+        let reference = match &adapter {
+            Some(adapter) => adapter.join("reference.json"),
+            None => fixture(&format!("base/{model}.json")),
+        };
+        let reference: serde_json::Value = serde_json::from_slice(&fs::read(reference).unwrap()).unwrap();
+        let loss: f64 = stdout.split_whitespace().nth(1).unwrap().parse().unwrap();
+        let want = reference["loss"].as_f64().unwrap();
+        assert!((loss - want).abs() < 1e-5 * want + 1e-6, "{model}: {loss}, wanted {want}");
+        let bytes = fs::read(&out).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.tensor("logits").unwrap().shape().len(), 3);
+        assert_eq!(file.tensor("token_losses").unwrap().dtype(), Dtype::F32);
+    }
+}
+
+#[test]
+fn logits_refuse_wrong_input_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, out) = (dir.path().join("in.safetensors"), dir.path().join("out.safetensors"));
+    let model = fixture("models/llama2");
+    let ids: Vec<u8> = [3i64, 9999].iter().flat_map(|id| id.to_le_bytes()).collect();
+    let floats: Vec<u8> = [3f32, 4.0].iter().flat_map(|id| id.to_le_bytes()).collect();
+    let cases = [
+        ("input_ids", Dtype::I64, vec![1, 2], &ids, "found 9999"),
+        ("input_ids", Dtype::I64, vec![2], &ids, "found shape [2]"),
+        ("input_ids", Dtype::F32, vec![1, 2], &floats, "dtype F32"),
+        ("ids", Dtype::I64, vec![1, 2], &ids, "found no tensor `input_ids`"),
+    ];
+    for (name, dtype, shape, bytes, wanted) in cases {
+        let view = TensorView::new(dtype, shape, bytes).unwrap();
+        let tensors = BTreeMap::from([(name.to_owned(), view)]);
+        fs::write(&input, safetensors::serialize(tensors, None).unwrap()).unwrap();
+        let args = [
+            "logits",
+            "--model",
+            model.to_str().unwrap(),
+            "--input",
+            input.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        let error = fail(&args);
+        assert!(error.contains(wanted), "{wanted:?} in {error}");
+        assert!(!out.exists());
+    }
+}
+
+#[test]
+fn bad_input_is_a_clear_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small_run(dir.path(), 12, "max_steps = 2");
+    let run_file = config.to_str().unwrap().to_owned();
+    let data = dir.path().join("train.jsonl");
+    let good = fs::read_to_string(&data).unwrap();
+    let cases = [
+        (format!("{good}{{\"prompt\": \"cut"), "train.jsonl:13"),
+        (format!("{good}{{\"prompt\": \"x\"}}\n"), "completion"),
+        (String::new(), "train.jsonl"),
+        (format!("{good}{{\"prompt\": \"x\", \"completion\": 5}}\n"), "train.jsonl:13"),
+    ];
+    for (text, wanted) in cases {
+        fs::write(&data, &text).unwrap();
+        let error = fail(&["train", &run_file]);
+        assert!(error.contains(wanted), "{wanted:?} in {error}");
+        assert!(!dir.path().join("out/adapter").exists());
+    }
+    fs::write(&data, good).unwrap();
+
+    let typo = fs::read_to_string(&config).unwrap().replace("learning_rate", "lerning_rate");
+    fs::write(&config, typo).unwrap();
+    let error = fail(&["train", &run_file]);
+    assert!(error.contains("train.lerning_rate") && error.contains("train.learning_rate"), "{error}");
+
+    let error = fail(&["train", dir.path().join("none.toml").to_str().unwrap()]);
+    assert!(error.contains("none.toml"), "{error}");
+    let error = fail(&["generate", "--model", dir.path().to_str().unwrap(), "--prompt", "x"]);
+    assert!(error.contains("tokenizer.json") || error.contains("config.json"), "{error}");
+}
+
+#[test]
+fn an_adapter_of_another_base_is_refused_with_every_tensor() {
+    let (model, adapter) = (fixture("models/mistral"), fixture("peft/llama-sharded/lora_qv"));
+    let out = tempfile::tempdir().unwrap();
+    let error = fail(&[
+        "merge",
+        "--model",
+        model.to_str().unwrap(),
+        "--adapter",
+        adapter.to_str().unwrap(),
+        "--out",
+        out.path().join("m").to_str().unwrap(),
+    ]);
+    assert!(
+        error.contains("layers.2.self_attn.q_proj") && error.contains("layers.2.self_attn.v_proj"),
+        "{error}"
+    );
+    assert!(!out.path().join("m").exists());
+}
+
+#[test]
+fn help_and_reference_suffice() {
+    for command in ["train", "generate", "merge", "quantize", "logits"] {
+        let (out, _) = succeed(&[command, "--help"]);
+        assert!(out.contains("Usage: burnisher"), "{out}");
+    }
+    let (reference, _) = succeed(&["train", "--reference"]);
+    for field in ["learning_rate", "target_modules", "leaks", "packing"] {
+        assert!(reference.contains(field), "{field}");
+    }
+    let output = run(&["train"]);
+    assert_eq!(output.status.code(), Some(2), "{:?}", texts(&output));
+}
