@@ -1,1 +1,17 @@
-//! Placeholder.
+//! What the benches share: reproducible values that look like weights and activations.
+
+#![deny(missing_docs)]
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// A matrix of about normal values with standard deviation `scale`, the same in every run.
+pub fn normal(rows: usize, columns: usize, scale: f32, salt: u64, device: &Device) -> Tensor<2> {
+    let mut state = salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut uniform = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    // The sum of three uniform values in [-1, 1] has variance 1.
+    let values = (0..rows * columns).map(|_| (uniform() + uniform() + uniform()) * scale).collect();
+    Tensor::from_data(TensorData::new::<f32, _>(values, [rows, columns]), device)
+}
