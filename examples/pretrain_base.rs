@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         pad_token_id: tokenizer.pad_id(),
         ..LlamaShape::default()
     })?;
-    let model = train_all(CausalLm::init(config, SEED, &device)?);
+    let model = train_all(CausalLm::init(config, SEED, &device)?)?;
 
     let mut run = TrainConfig::default();
     run.output_dir = args.work;

@@ -54,9 +54,19 @@ pub(crate) struct ModelArgs {
     /// The dtype of activations and dense weights.
     #[arg(long, value_enum, default_value = "f32")]
     pub(crate) dtype: Dtype,
-    /// Hold the base's projections in NF4.
+    #[command(flatten)]
+    pub(crate) quant: QuantArgs,
+}
+
+/// A base that is held in 4 bits.
+#[derive(Arguments)]
+pub(crate) struct QuantArgs {
+    /// Hold the base's projections in NF4, as the adapter's training did with `quant: nf4`.
     #[arg(long)]
     pub(crate) nf4: bool,
+    /// With --nf4: leave the scales of the blocks in 32 bits, as training did with `double_quant: false`.
+    #[arg(long, requires = "nf4")]
+    pub(crate) no_double_quant: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -102,9 +112,12 @@ pub(crate) struct MergeArgs {
     /// PEFT directory of the adapter.
     #[arg(long)]
     pub(crate) adapter: PathBuf,
-    /// Where the merged model goes.
+    /// Where the merged model goes; not the directory of the model or the adapter.
     #[arg(long)]
     pub(crate) out: PathBuf,
+    /// The base the adapter was trained on: with --nf4 the merged weights are those of the 4-bit base plus the adapter.
+    #[command(flatten)]
+    pub(crate) quant: QuantArgs,
     /// The dtype to write; the base model's own without it.
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<Dtype>,
@@ -115,12 +128,12 @@ pub(crate) struct QuantizeArgs {
     /// Hugging Face directory of the model.
     #[arg(long)]
     pub(crate) model: PathBuf,
-    /// Where the quantized model goes.
+    /// Where the quantized model goes; not the directory of the model.
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// Quantize the blocks' scales too.
+    /// Leave the scales of the blocks in 32 bits.
     #[arg(long)]
-    pub(crate) double_quant: bool,
+    pub(crate) no_double_quant: bool,
     /// Values per block: a power of two from 32 to 4096.
     #[arg(long, default_value_t = 64)]
     pub(crate) block_size: usize,

@@ -16,7 +16,7 @@ use burnisher::{
 
 use crate::{
     Outcome,
-    args::{Dtype, GenerateArgs, MergeArgs, ModelArgs, QuantizeArgs, TrainArgs},
+    args::{Dtype, GenerateArgs, MergeArgs, ModelArgs, QuantArgs, QuantizeArgs, TrainArgs},
 };
 
 pub(crate) fn train(args: &TrainArgs) -> Outcome {
@@ -84,9 +84,12 @@ pub(crate) fn generate(args: &GenerateArgs) -> Outcome {
 }
 
 pub(crate) fn merge(args: &MergeArgs) -> Outcome {
+    for (name, input) in [("--model", &args.model), ("--adapter", &args.adapter)] {
+        check_other_dir("--out", &args.out, name, input)?;
+    }
     let device = device();
     // In f32, and rounded once when it is written.
-    let base = CausalLm::from_pretrained(&args.model, &LoadConfig::new(), &device)?;
+    let base = CausalLm::from_pretrained(&args.model, &load_config(&args.quant), &device)?;
     let (model, _, report) = load_peft(&args.adapter, base, false, &device)?;
     let model = merge_and_unload(model)?;
     let dtype = match args.dtype {
@@ -100,7 +103,8 @@ pub(crate) fn merge(args: &MergeArgs) -> Outcome {
 }
 
 pub(crate) fn quantize(args: &QuantizeArgs) -> Outcome {
-    let quant = QuantConfig::nf4().with_block_size(args.block_size).with_double_quant(args.double_quant);
+    check_other_dir("--out", &args.out, "--model", &args.model)?;
+    let quant = QuantConfig::nf4().with_block_size(args.block_size).with_double_quant(!args.no_double_quant);
     quant.validate()?;
     let dtype = stored_dtype(&args.model)?;
     let load = LoadConfig::new().with_quantize(quant);
@@ -118,16 +122,31 @@ pub(crate) fn load(args: &ModelArgs) -> Result<CausalLm, Box<dyn std::error::Err
         Dtype::F32 => ComputeDtype::F32,
         Dtype::Bf16 => ComputeDtype::Bf16,
     };
-    let mut config = LoadConfig::new().with_dtype(dtype);
-    if args.nf4 {
-        config = config.with_quantize(QuantConfig::nf4().with_double_quant(true));
-    }
+    let config = load_config(&args.quant).with_dtype(dtype);
     let device = device();
     let model = CausalLm::from_pretrained(&args.model, &config, &device)?;
     Ok(match &args.adapter {
         Some(adapter) => load_peft(adapter, model, false, &device)?.0,
         None => model,
     })
+}
+
+fn load_config(quant: &QuantArgs) -> LoadConfig {
+    match quant.nf4 {
+        true => LoadConfig::new().with_quantize(QuantConfig::nf4().with_double_quant(!quant.no_double_quant)),
+        false => LoadConfig::new(),
+    }
+}
+
+/// Writing over what is read would lose it.
+fn check_other_dir(name: &str, out: &Path, input_name: &str, input: &Path) -> Outcome {
+    match (std::fs::canonicalize(out), std::fs::canonicalize(input)) {
+        (Ok(one), Ok(other)) if one == other => {
+            Err(format!("{name} is the directory of {input_name}, {}; wanted another one", input.display())
+                .into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Burn's first backend of this build, or the one that `BURN_DEVICE` names.

@@ -1,5 +1,7 @@
 //! Rows to batches of token arrays.
 
+use xxhash_rust::xxh3::Xxh3;
+
 use crate::pack::Row;
 use crate::split::splitmix64;
 
@@ -133,6 +135,30 @@ impl Batches {
     /// The number of targets in all rows.
     pub fn target_tokens(&self) -> usize {
         self.rows.iter().map(Row::target_tokens).sum()
+    }
+
+    /// A hash of every row's tokens, targets and record numbers, in order (XXH3, 64 bits): sets with another content,
+    /// order or packing have another one. It is the same on every machine.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        for row in &self.rows {
+            hash.update(&(row.documents.len() as u64).to_le_bytes());
+            for document in &row.documents {
+                hash.update(&document.index.to_le_bytes());
+                hash.update(&(document.len() as u64).to_le_bytes());
+                for (id, target) in document.ids.iter().zip(&document.loss_mask) {
+                    hash.update(&id.to_le_bytes());
+                    hash.update(&[u8::from(*target)]);
+                }
+            }
+        }
+        hash.digest()
+    }
+
+    /// The largest token id of all rows and of the padding; a model's vocabulary must be larger.
+    pub fn largest_token(&self) -> u32 {
+        let tokens = self.rows.iter().flat_map(|row| &row.documents).flat_map(|document| &document.ids);
+        tokens.copied().max().unwrap_or(0).max(self.config.pad_id)
     }
 
     /// The row numbers in the order of an epoch, which depends on the seed, the epoch and the number of rows alone.

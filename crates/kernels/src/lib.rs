@@ -32,19 +32,21 @@
 
 mod backend;
 mod dropout;
+mod finite;
 mod four_bit;
 mod ops;
 mod weight;
 
 pub use crate::{
     dropout::{Dropout, DropoutKeys},
+    finite::all_finite,
     four_bit::FourBitWeight,
     ops::{
         adamw::{AdamW, AdamWState, adamw_step},
         attention::{AttentionMask, AttentionOptions, attention},
         cross_entropy::{
             IGNORE_INDEX, SummedLoss, cross_entropy, linear_cross_entropy, linear_cross_entropy_reference,
-            token_losses,
+            logits_token_losses, token_losses,
         },
         embedding::embedding,
         gated_mlp::{Activation, gated_activation},

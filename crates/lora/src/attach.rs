@@ -9,7 +9,7 @@ use crate::{
     Site,
     adapter::LoraAdapter,
     count_parameters, init, modules,
-    parameters::ParameterMut,
+    parameters::{ParameterMut, compute_dtype},
     peft::keys,
     plan,
     projection::{Weight, trainable},
@@ -77,15 +77,15 @@ pub fn load_peft<M: Adaptable>(
         let zeros = |shape: [usize; 2]| Tensor::<2>::zeros(shape, (device, DType::F32));
         (zeros([module.r, inn]), zeros([out, module.r]))
     };
-    let (mut model, report) = install(&config, model, plan, &empty, true);
+    let (mut model, report) = install(&config, model, plan.clone(), &empty, true);
     let mut expected = BTreeMap::new();
-    each_saved(&mut model, &mut |key, parameter| {
+    each_saved(&mut model, &plan, &mut |key, parameter| {
         expected.insert(key, parameter.shape());
     });
     let files = PeftFiles { config, tensors };
     files.check(&expected)?;
     let PeftFiles { config, mut tensors } = files;
-    each_saved(&mut model, &mut |key, mut parameter| {
+    each_saved(&mut model, &plan, &mut |key, mut parameter| {
         if let Some(tensor) = tensors.remove(&key) {
             let count = tensor.values.len();
             let data = TensorData::new(tensor.values, [count]);
@@ -98,18 +98,33 @@ pub fn load_peft<M: Adaptable>(
     Ok((model, config, report))
 }
 
-/// Saves the trained parameters as a PEFT directory: `adapter_config.json` and
-/// `adapter_model.safetensors`.
+/// Saves the adapter that `config` describes as a PEFT directory: `adapter_config.json` and
+/// `adapter_model.safetensors`, whether it is being trained or was loaded frozen.
 ///
 /// # Errors
-/// Errors of files, with the path; files that were there before stay whole.
+/// [`LoraError::NoAdapter`] for a module that `config` chooses and that has none; errors of files, with the
+/// path; files that were there before stay whole.
 pub fn save_peft<M: Adaptable>(
     model: &M,
     config: &LoraConfig,
     dir: impl AsRef<Path>,
 ) -> Result<(), LoraError> {
+    let plan = checked_plan(config, model)?;
+    let mut model = model.clone();
+    let mut without = Vec::new();
+    model.sites(&mut |path, site| {
+        if let Site::Projection(projection) | Site::Head(projection) = site
+            && projection.adapter.is_none()
+            && plan.adapted.iter().any(|module| module.path == path)
+        {
+            without.push(path.to_owned());
+        }
+    });
+    if !without.is_empty() {
+        return Err(LoraError::NoAdapter { modules: without });
+    }
     let mut tensors = BTreeMap::new();
-    each_saved(&mut model.clone(), &mut |key, parameter| {
+    each_saved(&mut model, &plan, &mut |key, parameter| {
         let value = parameter.flat();
         let dtype = match value.dtype() {
             DType::BF16 => AdapterDtype::BF16,
@@ -120,8 +135,8 @@ pub fn save_peft<M: Adaptable>(
         tensors.insert(key, AdapterTensor { shape: parameter.shape(), values, dtype });
     });
     // PEFT writes the modules that a default or `all-linear` stood for.
-    let targets = checked_plan(config, model)?.target_modules;
-    PeftFiles { config: config.clone().with_target_modules(targets), tensors }.write(dir.as_ref())
+    let config = config.clone().with_target_modules(plan.target_modules);
+    PeftFiles { config, tensors }.write(dir.as_ref())
 }
 
 fn checked_plan<M: Adaptable>(config: &LoraConfig, model: &M) -> Result<AdapterPlan, LoraError> {
@@ -140,6 +155,7 @@ fn install<M: Adaptable>(
     is_trainable: bool,
 ) -> (M, AttachReport) {
     visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
+    let compute = compute_dtype(&mut model);
     let adapted: BTreeMap<&str, &AdaptedModule> =
         plan.adapted.iter().map(|module| (module.path.as_str(), module)).collect();
     let saved = |path: &str| plan.saved.iter().any(|saved| saved == path);
@@ -154,7 +170,7 @@ fn install<M: Adaptable>(
             }
             if saved(path) {
                 if let Weight::FourBit(weight) = &projection.weight {
-                    projection.weight = Weight::frozen(weight.dequantize(FloatDType::F32));
+                    projection.weight = Weight::frozen(weight.dequantize(compute));
                 }
                 if let Weight::Dense(weight) = &mut projection.weight {
                     *weight = trainable(weight.val());
@@ -175,29 +191,29 @@ fn install<M: Adaptable>(
     (model, AttachReport { adapted, saved, biases, trainable: trained, total })
 }
 
-/// Every trained parameter with its key in an adapter file.
-fn each_saved<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(String, ParameterMut<'_>)) {
-    let adapted: Vec<String> = {
-        let mut paths = Vec::new();
-        model.sites(&mut |path, site| {
-            if let Site::Projection(projection) | Site::Head(projection) = site
-                && projection.adapter.is_some()
-            {
-                paths.push(path.to_owned());
-            }
-        });
-        paths
-    };
+/// Every parameter that belongs to the adapter, with its key in an adapter file.
+fn each_saved<M: Adaptable>(
+    model: &mut M,
+    plan: &AdapterPlan,
+    visit: &mut dyn FnMut(String, ParameterMut<'_>),
+) {
+    let is_adapted = |path: &str| plan.adapted.iter().any(|module| module.path == path);
+    let listed = |paths: &[String], path: &str| paths.iter().any(|known| known == path);
     visit_parameters(model, &mut |name, parameter| {
-        if !parameter.is_trainable() {
-            return;
+        let factor = name.strip_suffix(".lora_A.weight").or_else(|| name.strip_suffix(".lora_B.weight"));
+        let module = name.strip_suffix(".weight").or_else(|| name.strip_suffix(".bias")).unwrap_or(name);
+        let is_bias = name.ends_with(".bias");
+        let belongs = factor.is_some_and(is_adapted)
+            || listed(&plan.saved, module)
+            || (is_bias && listed(&plan.biases, module));
+        if belongs {
+            let key = if is_bias && is_adapted(module) {
+                keys::base_layer_bias(module)
+            } else {
+                keys::parameter(name)
+            };
+            visit(key, parameter);
         }
-        let module = name.strip_suffix(".bias").filter(|path| adapted.iter().any(|known| known == path));
-        let key = match module {
-            Some(path) => keys::base_layer_bias(path),
-            None => keys::parameter(name),
-        };
-        visit(key, parameter);
     });
 }
 

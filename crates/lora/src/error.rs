@@ -120,6 +120,24 @@ pub enum LoraError {
         found: String,
     },
 
+    /// An adapter was to be saved that some modules do not have.
+    #[error("no adapter to save at {}", grouped(.modules))]
+    NoAdapter {
+        /// Every module that the configuration chooses and that has none.
+        modules: Vec<String>,
+    },
+
+    /// Every parameter was to be trained, but some weights are held in 4 bits.
+    #[error(
+        "cannot train every parameter: {} weights are held in 4 bits ({}); wanted a dense checkpoint, or an adapter",
+        .modules.len(),
+        grouped(.modules)
+    )]
+    Quantized {
+        /// Every such module.
+        modules: Vec<String>,
+    },
+
     /// A weight would become, or is, infinite or not a number.
     #[error("{module} holds numbers that are not finite")]
     NonFinite {

@@ -1,22 +1,24 @@
 //! Merging adapters into the base weight, and back.
 
 use burn::tensor::{FloatDType, Tensor};
-use burnisher_quant::SourceDtype;
+use burnisher_kernels::all_finite;
 
-use crate::{Adaptable, LoraError, Projection, Site, projection::Weight};
+use crate::{Adaptable, LoraError, Projection, Site, parameters::compute_dtype, projection::Weight};
 
 /// Merges every adapter: `W ← W + s·B·A`, computed in f32 and rounded once to the base's dtype. A
-/// 4-bit base is dequantized to the dtype it was quantized from, and stays dense: merging into 4 bits
-/// would lose what was learned. The original weights and the adapters stay for [`unmerge`].
+/// 4-bit base is dequantized to the dtype that the model computes in, as its projections do it, and stays
+/// dense: merging into 4 bits would lose what was learned. The original weights and the adapters stay for
+/// [`unmerge`].
 ///
 /// # Errors
 /// [`LoraError::NonFinite`] naming the first module whose merged weight is not finite; the model is
 /// not returned then.
 pub fn merge<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
     let mut failed = None;
+    let compute = compute_dtype(&mut model);
     for_each_projection(&mut model, &mut |path, projection| {
         if failed.is_none()
-            && let Err(error) = merge_one(path, projection)
+            && let Err(error) = merge_one(path, projection, compute)
         {
             failed = Some(error);
         }
@@ -58,7 +60,7 @@ fn for_each_projection<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(&str, 
     });
 }
 
-fn merge_one(path: &str, projection: &mut Projection) -> Result<(), LoraError> {
+fn merge_one(path: &str, projection: &mut Projection, compute: FloatDType) -> Result<(), LoraError> {
     let Some(adapter) = projection.adapter.as_ref().filter(|_| projection.unmerged.is_none()) else {
         return Ok(());
     };
@@ -68,18 +70,10 @@ fn merge_one(path: &str, projection: &mut Projection) -> Result<(), LoraError> {
             let dtype = FloatDType::from(weight.dtype());
             (weight.cast(FloatDType::F32), dtype)
         }
-        Weight::FourBit(weight) => {
-            let dtype = match weight.source_dtype() {
-                SourceDtype::Bf16 => FloatDType::BF16,
-                SourceDtype::F16 => FloatDType::F16,
-                _ => FloatDType::F32,
-            };
-            (weight.dequantize(dtype).cast(FloatDType::F32), dtype)
-        }
+        Weight::FourBit(weight) => (weight.dequantize(compute).cast(FloatDType::F32), compute),
     };
     let merged = base + adapter.delta().cast(FloatDType::F32);
-    let sum: f32 = merged.clone().abs().sum().into_scalar();
-    if !sum.is_finite() {
+    if !all_finite(&merged) {
         return Err(LoraError::NonFinite { module: path.to_owned() });
     }
     let original = std::mem::replace(&mut projection.weight, Weight::frozen(merged.cast(dtype)));

@@ -6,7 +6,7 @@ use burn::{
 };
 
 use crate::{
-    Embedding, ModuleInfo, ModuleKind, Projection,
+    Embedding, LoraError, ModuleInfo, ModuleKind, Projection,
     projection::{Weight, frozen, trainable},
 };
 
@@ -162,8 +162,33 @@ pub fn count_parameters<M: Adaptable>(model: &M) -> (usize, usize) {
     (trained, total)
 }
 
-/// Makes every dense parameter trainable: full fine-tuning.
-pub fn train_all<M: Adaptable>(mut model: M) -> M {
+/// Makes every parameter trainable: full fine-tuning.
+///
+/// # Errors
+/// [`LoraError::Quantized`] naming every module whose weight is held in 4 bits: it cannot be trained.
+pub fn train_all<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
+    let mut modules = Vec::new();
+    model.sites(&mut |path, site| {
+        if let Site::Projection(projection) | Site::Head(projection) = site
+            && let Weight::FourBit(_) = &projection.weight
+        {
+            modules.push(path.to_owned());
+        }
+    });
+    if !modules.is_empty() {
+        return Err(LoraError::Quantized { modules });
+    }
     visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(true));
-    model
+    Ok(model)
+}
+
+/// The dtype that a model computes in: that of its embedding, which no quantization touches.
+pub(crate) fn compute_dtype<M: Adaptable>(model: &mut M) -> FloatDType {
+    let mut dtype = FloatDType::F32;
+    model.sites(&mut |_, site| {
+        if let Site::Embedding(embedding) = site {
+            dtype = FloatDType::from(embedding.weight.val().dtype());
+        }
+    });
+    dtype
 }

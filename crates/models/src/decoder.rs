@@ -6,7 +6,8 @@ use burn::{
 };
 use burnisher_data::TokenBatch;
 use burnisher_kernels::{
-    DropoutKeys, NormWeight, SummedLoss, cross_entropy, linear_cross_entropy, rms_norm, token_losses,
+    DropoutKeys, NormWeight, SummedLoss, all_finite, cross_entropy, linear_cross_entropy,
+    logits_token_losses, rms_norm, token_losses,
 };
 use burnisher_lora::{Adaptable, Embedding, Projection, Site};
 
@@ -133,10 +134,7 @@ impl CausalLm {
         let (hidden, targets) = self.loss_input(batch, None);
         match &self.lm_head {
             Some(head) if head.adapter().is_some() => {
-                let logits = head.forward(hidden, None);
-                let width = logits.dims()[1];
-                // The identity as head: the logits are the hidden states.
-                token_losses(logits.clone(), Tensor::eye(width, &logits.device()), &targets)
+                logits_token_losses(head.forward(hidden, None), &targets)
             }
             _ => token_losses(hidden, self.head_weight(), &targets),
         }
@@ -169,22 +167,50 @@ impl CausalLm {
         }
     }
 
+    /// The first activation of a forward pass over `batch` that holds a value which is not finite, by the path of the
+    /// module that made it (`model.layers.3.mlp`); `None` if all are finite up to the final norm.
+    pub fn first_non_finite_activation(&self, batch: &TokenBatch) -> Option<String> {
+        let mut found = None;
+        let mut probe = |path: &dyn Fn() -> String, x: &Tensor<3>| {
+            if found.is_none() && !all_finite(x) {
+                found = Some(path());
+            }
+        };
+        self.valid().probed_pass(&ModelInput::from_batch(batch), None, &mut probe);
+        found
+    }
+
     /// One pass over the blocks; a cache is extended by the input's tokens.
-    pub(crate) fn pass(&self, input: &ModelInput<'_>, mut cache: Option<&mut KvCache>) -> Tensor<3> {
+    pub(crate) fn pass(&self, input: &ModelInput<'_>, cache: Option<&mut KvCache>) -> Tensor<3> {
+        self.probed_pass(input, cache, &mut |_, _| {})
+    }
+
+    /// [`CausalLm::pass`] that shows every module's output to `probe`.
+    fn probed_pass(
+        &self,
+        input: &ModelInput<'_>,
+        mut cache: Option<&mut KvCache>,
+        probe: &mut dyn FnMut(&dyn Fn() -> String, &Tensor<3>),
+    ) -> Tensor<3> {
         let mut x = self.embed_tokens.forward(input.ids, input.rows);
+        probe(&|| "model.embed_tokens".to_owned(), &x);
         let dtype = FloatDType::from(x.dtype());
         let context = PassContext::new(&self.config, input, cache.as_deref(), dtype, &self.device());
         for (index, block) in self.layers.iter().enumerate() {
             let layer = cache.as_mut().map(|cache| &mut cache.layers[index]);
             let attended = block.self_attn.forward(block.input_layernorm.forward(x.clone()), &context, layer);
+            probe(&|| format!("model.layers.{index}.self_attn"), &attended);
             x = x + attended;
             let fed = block.mlp.forward(block.post_attention_layernorm.forward(x.clone()), context.keys);
+            probe(&|| format!("model.layers.{index}.mlp"), &fed);
             x = x + fed;
         }
         if let Some(cache) = cache {
             cache.advance(input.segments);
         }
-        self.norm.forward(x)
+        let x = self.norm.forward(x);
+        probe(&|| "model.norm".to_owned(), &x);
+        x
     }
 }
 

@@ -1,9 +1,12 @@
 //! Generation with a key/value cache.
 
-use burn::tensor::DType;
+use burn::{module::Module, tensor::DType};
 use burnisher_data::Tokenizer;
 
 use crate::{CausalLm, GenerationConfig, ModelError, ModelInput, Sampling, kv_cache::KvCache};
+
+/// New tokens that the cache has room for at first; it grows when they are used up.
+const FIRST_ROOM: usize = 256;
 
 /// How to generate.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,15 +63,16 @@ impl CausalLm {
         config: &GenerateConfig,
     ) -> Result<Vec<Vec<u32>>, ModelError> {
         self.check_prompts(prompts)?;
+        // A trainable adapter would record a tape of the whole generation.
+        let model = self.valid();
         let rows = prompts.len();
         let mut outputs = vec![Vec::new(); rows];
         if rows == 0 || config.max_new_tokens == 0 {
             return Ok(outputs);
         }
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let device = self.device();
-        let mut cache =
-            KvCache::new(self.config(), rows, longest + config.max_new_tokens, self.dtype(), &device);
+        let room = longest + config.max_new_tokens.min(FIRST_ROOM);
+        let mut cache = KvCache::new(self.config(), rows, room, self.dtype(), &self.device());
         let (mut ids, mut positions, mut segments) = (Vec::new(), Vec::new(), Vec::new());
         for prompt in prompts {
             let padding = longest - prompt.len();
@@ -81,9 +85,9 @@ impl CausalLm {
         for step in 0..config.max_new_tokens {
             let input =
                 ModelInput { rows, ids: &ids, positions: &positions, segments: &segments, dropout: None };
-            let hidden = self.pass(&input, Some(&mut cache));
+            let hidden = model.pass(&input, Some(&mut cache));
             let length = hidden.dims()[1];
-            let logits = self.head(hidden.narrow(1, length - 1, 1), None);
+            let logits = model.head(hidden.narrow(1, length - 1, 1), None);
             let vocab = logits.dims()[2];
             let logits: Vec<f32> = logits.to_data().convert_dtype(DType::F32).iter::<f32>().collect();
             let mut next = Vec::with_capacity(rows);
@@ -109,7 +113,7 @@ impl CausalLm {
         Ok(outputs)
     }
 
-    /// Continues a text.
+    /// Continues a text. Ends at the model's and the tokenizer's end-of-sequence tokens, besides those of `config`.
     ///
     /// # Errors
     /// As [`CausalLm::generate_ids`], and for a text that the tokenizer cannot encode.
@@ -120,7 +124,9 @@ impl CausalLm {
         config: &GenerateConfig,
     ) -> Result<String, ModelError> {
         let ids = tokenizer.encode(prompt, true)?;
-        let outputs = self.generate_ids(&[ids], config)?;
+        let mut config = config.clone();
+        config.stop_ids.extend(stop_ids(None, self, Some(tokenizer)));
+        let outputs = self.generate_ids(&[ids], &config)?;
         Ok(tokenizer.decode(&outputs[0], true)?)
     }
 

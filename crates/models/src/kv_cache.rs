@@ -55,7 +55,7 @@ pub(crate) struct LayerCache {
 }
 
 impl LayerCache {
-    /// Writes new keys and values behind the cached ones and returns all of them.
+    /// Writes new keys and values behind the cached ones and returns all of them. Full buffers double.
     pub(crate) fn append(&mut self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let added = k.dims()[2];
         let (start, end) = (self.length, self.length + added);
@@ -71,7 +71,12 @@ fn write(slot: &mut Option<Tensor<4>>, new: Tensor<4>, start: usize, end: usize)
         Some(buffer) if buffer.dims()[2] >= end => {
             buffer.slice_assign([0..rows, 0..heads, start..end, 0..dim], new)
         }
-        Some(buffer) => Tensor::cat(vec![buffer.narrow(2, 0, start), new], 2),
+        Some(buffer) => {
+            let room = (end.max(2 * buffer.dims()[2])) - start;
+            let space = Tensor::zeros([rows, heads, room, dim], (&new.device(), new.dtype()));
+            let grown = Tensor::cat(vec![buffer.narrow(2, 0, start), space], 2);
+            grown.slice_assign([0..rows, 0..heads, start..end, 0..dim], new)
+        }
         None => new,
     };
     let seen = buffer.clone().narrow(2, 0, end);

@@ -1,6 +1,11 @@
 //! Checkpoints: trained parameters, optimizer state and position, written all or nothing.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    fs,
+    path::Path,
+};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burnisher_lora::{Adaptable, visit_parameters};
@@ -44,7 +49,7 @@ pub struct BestEvaluation {
     pub loss: f64,
 }
 
-/// What a run's order of data and schedule depend on.
+/// What a run's result depends on: all of it must be the same for a run to go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunIdentity {
@@ -56,6 +61,10 @@ pub struct RunIdentity {
     pub rows_per_step: usize,
     /// Steps of the whole schedule.
     pub total_steps: u64,
+    /// [`Batches::fingerprint`](burnisher_data::Batches::fingerprint) of the training set, as hexadecimal digits.
+    pub data: String,
+    /// Every other setting that the result depends on, by its field in the run file, as text.
+    pub settings: BTreeMap<String, String>,
 }
 
 impl RunIdentity {
@@ -72,12 +81,27 @@ impl RunIdentity {
             ("the number of steps (train.epochs, train.max_steps)", self.total_steps, current.total_steps),
         ] {
             if was != is {
-                let (found, wanted) = (is.to_string(), was.to_string());
-                return Err(TrainError::ResumeMismatch { field: field.to_owned(), found, wanted });
+                return Err(mismatch(field, is, was));
+            }
+        }
+        if self.data != current.data {
+            return Err(mismatch("the content of the training rows", &current.data, &self.data));
+        }
+        let unset = "not set".to_owned();
+        let fields: BTreeSet<&String> = self.settings.keys().chain(current.settings.keys()).collect();
+        for field in fields {
+            let value = |identity: &Self| identity.settings.get(field).unwrap_or(&unset).clone();
+            let (was, is) = (value(self), value(current));
+            if was != is {
+                return Err(mismatch(field, is, was));
             }
         }
         Ok(())
     }
+}
+
+fn mismatch(field: &str, is: impl Display, was: impl Display) -> TrainError {
+    TrainError::ResumeMismatch { field: field.to_owned(), found: is.to_string(), wanted: was.to_string() }
 }
 
 /// Writes everything that a run needs to go on bit for bit into a new directory `path`; `extra`
@@ -120,25 +144,24 @@ pub(crate) fn read_state(path: &Path) -> Result<TrainerState, TrainError> {
     serde_json::from_slice(&text).map_err(|source| TrainError::json(&file, source))
 }
 
-/// Puts a checkpoint's parameters into `model` and its moments into `optimizer`.
+/// Puts a checkpoint's parameters into `model` and its moments into `optimizer`, which has done `step` steps.
 ///
 /// # Errors
 /// [`TrainError::Checkpoint`] naming every parameter that is missing, unknown or of another shape.
 pub(crate) fn load<M: Adaptable>(
     path: &Path,
+    step: u64,
     model: &mut M,
     optimizer: &mut Optimizer,
     device: &Device,
-) -> Result<TrainerState, TrainError> {
-    let state = read_state(path)?;
+) -> Result<(), TrainError> {
     load_parameters(path, model, device)?;
     let file = path.join(OPTIMIZER);
     let mut moments = BTreeMap::new();
     for (name, tensor) in read_tensors(&file)? {
         moments.insert(name, tensor.data.iter::<f32>().collect());
     }
-    optimizer.restore(state.step, moments, device)?;
-    Ok(state)
+    optimizer.restore(step, moments, device)
 }
 
 /// Puts a checkpoint's parameters into `model`.

@@ -69,7 +69,12 @@ impl EarlyStopping {
             return false;
         }
         self.state.waited += 1;
-        self.state.waited >= config.patience
+        self.has_stopped()
+    }
+
+    /// Whether the run has waited as long as it may: a stopped run that is begun again does not go on.
+    pub fn has_stopped(&self) -> bool {
+        self.config.is_some_and(|config| self.state.waited >= config.patience)
     }
 
     /// What a checkpoint must hold for a resumed run to stop where an uninterrupted one would.

@@ -78,8 +78,9 @@ pub enum TrainError {
 
     /// The output directory holds checkpoints of an earlier run that this one may not continue.
     #[error(
-        "{} holds checkpoints of an earlier run (the newest is checkpoint-{newest}) and `train.resume` is \"never\"; \
-         wanted an output directory without checkpoints, or `train.resume = \"auto\"`",
+        "{} holds checkpoints of an earlier run (the newest is checkpoint-{newest}) and `train.resume` is {resume:?}: \
+         theirs and new ones would mix; wanted an output directory without newer or foreign checkpoints, or \
+         `train.resume = \"auto\"`",
         .path.display()
     )]
     OutputInUse {
@@ -87,6 +88,8 @@ pub enum TrainError {
         path: PathBuf,
         /// The step of its newest checkpoint.
         newest: u64,
+        /// `train.resume`.
+        resume: String,
     },
 
     /// No parameter of the model is trained.
@@ -116,7 +119,7 @@ pub enum TrainError {
         step: u64,
         /// The name of the first bad tensor.
         tensor: String,
-        /// What of it is bad: `gradient`, or the value that was found.
+        /// What of it is bad: `gradient`, or the value of the loss.
         what: String,
         /// The newest checkpoint, which is kept.
         last_checkpoint: Option<PathBuf>,
@@ -125,6 +128,19 @@ pub enum TrainError {
     /// The validation or test set shares text with the training set.
     #[error("{0}\nset `data.leaks` to \"allow\" to train nevertheless")]
     Leak(String),
+
+    /// The tokenizer makes tokens that the model has no embedding for.
+    #[error(
+        "the data holds token {token} ({text}), the model's vocabulary has {vocab_size}; wanted the tokenizer of this model"
+    )]
+    Vocabulary {
+        /// The largest token id of the data.
+        token: u32,
+        /// The token's text, if the tokenizer knows it.
+        text: String,
+        /// Rows of the model's embedding.
+        vocab_size: usize,
+    },
 
     /// A set has no token to learn from or to be measured on.
     #[error("found no token with a label; wanted at least one record with text to be trained")]
@@ -196,9 +212,14 @@ impl TrainError {
         }
     }
 
-    /// A loss that is infinite or not a number; [`TrainError::at_step`] adds where.
-    pub(crate) fn non_finite_loss(value: f32) -> Self {
-        Self::NonFinite { step: 0, tensor: "loss".to_owned(), what: value.to_string(), last_checkpoint: None }
+    /// A loss that is infinite or not a number, and the first tensor that is not finite if one was found;
+    /// [`TrainError::at_step`] adds where.
+    pub(crate) fn non_finite_loss(value: f32, first_bad: Option<String>) -> Self {
+        let (tensor, what) = match first_bad {
+            Some(tensor) => (tensor, format!("the loss is {value}")),
+            None => ("loss".to_owned(), value.to_string()),
+        };
+        Self::NonFinite { step: 0, tensor, what, last_checkpoint: None }
     }
 
     /// A gradient that is infinite or not a number; [`TrainError::at_step`] adds where.
@@ -346,7 +367,7 @@ mod tests {
              the last good checkpoint is out/checkpoint-5"
         );
         assert_eq!(
-            TrainError::non_finite_loss(f32::NAN).at_step(1, None).to_string(),
+            TrainError::non_finite_loss(f32::NAN, None).at_step(1, None).to_string(),
             "step 1: loss is not finite (NaN); no checkpoint was saved before"
         );
     }

@@ -29,7 +29,7 @@ pub fn evaluate<M: LossModel>(model: &M, set: &Batches, batch_size: usize) -> Re
         let loss = model.summed_loss(&batch, None);
         let value: f32 = loss.sum.into_scalar();
         if !value.is_finite() {
-            return Err(TrainError::non_finite_loss(value));
+            return Err(TrainError::non_finite_loss(value, model.first_non_finite(&batch)));
         }
         sum += f64::from(value);
         tokens += loss.tokens;

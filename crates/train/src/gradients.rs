@@ -48,7 +48,7 @@ impl Gradients {
             let loss = model.summed_loss(batch, dropout(batch).as_ref());
             let value: f32 = loss.sum.clone().without_autodiff().into_scalar();
             if !value.is_finite() {
-                return Err(TrainError::non_finite_loss(value));
+                return Err(TrainError::non_finite_loss(value, model.first_non_finite(batch)));
             }
             sum += f64::from(value);
             let mut tape = loss.sum.div_scalar(tokens as f64).backward();
@@ -90,10 +90,17 @@ impl Gradients {
         let mut squares = 0.0;
         for (name, gradient) in &self.by_name {
             let square: f32 = gradient.clone().square().sum().into_scalar();
-            if !square.is_finite() {
+            if square.is_finite() {
+                squares += f64::from(square);
+                continue;
+            }
+            // A large gradient's square leaves the range of f32 before the gradient does.
+            let largest: f32 = gradient.clone().abs().max().into_scalar();
+            let scaled: f32 = gradient.clone().div_scalar(largest).square().sum().into_scalar();
+            if !largest.is_finite() || !scaled.is_finite() {
                 return Err(TrainError::non_finite_gradient(name));
             }
-            squares += f64::from(square);
+            squares += f64::from(largest).powi(2) * f64::from(scaled);
         }
         let norm = squares.sqrt();
         if let Some(max_norm) = max_norm.filter(|max| norm + 1e-6 > *max) {

@@ -19,6 +19,7 @@ mod gradients;
 mod loss;
 mod optim;
 mod progress;
+mod resume;
 mod run;
 mod schedule;
 mod trainer;

@@ -9,7 +9,7 @@ use burnisher_data::{
     remove_exact_duplicates, split,
 };
 use burnisher_lora::{AttachReport, attach, save_peft, train_all};
-use burnisher_models::{CausalLm, LoadConfig, WriteOptions, copy_tokenizer_files};
+use burnisher_models::{CausalLm, Checkpoint, LoadConfig, WriteOptions, copy_tokenizer_files};
 use burnisher_quant::QuantConfig;
 
 use crate::{
@@ -65,10 +65,20 @@ pub fn run(
             note(&report.to_string());
             (model, Some(report))
         }
-        None => (train_all(model), None),
+        None => (train_all(model)?, None),
     };
-    let mut trainer = Trainer::new(config.train.clone()).observe_all(observers);
+    check_vocabulary(&model, &data, &tokenizer)?;
+    let base = Checkpoint::open(&config.model.path)?.fingerprint();
+    let mut trainer = Trainer::new(config.train.clone())
+        .observe_all(observers)
+        .identify("the weights in model.path", format!("{base:016x}"))
+        .identify("model.dtype", format!("{:?}", config.model.dtype))
+        .identify("model.quant", format!("{:?}", config.model.quant))
+        .identify("model.double_quant", config.model.double_quant.to_string());
     if let Some(lora) = lora.clone() {
+        // The path of the base may be written in another way; its weights are compared.
+        let adapter = lora.clone().with_base_model_name_or_path("");
+        trainer = trainer.identify("the section lora", adapter.to_json());
         trainer = trainer.export_with(move |model: &CausalLm, dir| {
             save_peft(model, &lora, dir.join("adapter"))?;
             Ok(())
@@ -92,6 +102,18 @@ pub fn run(
     Ok(RunOutcome { training, adapter, saved })
 }
 
+/// Every token of the data must have an embedding.
+fn check_vocabulary(model: &CausalLm, data: &PreparedData, tokenizer: &Tokenizer) -> Result<(), TrainError> {
+    let vocab_size = model.config().vocab_size;
+    let sets = std::iter::once(&data.train).chain(&data.validation);
+    let token = sets.map(Batches::largest_token).max().unwrap_or(0);
+    if (token as usize) < vocab_size {
+        return Ok(());
+    }
+    let text = tokenizer.id_to_token(token).unwrap_or_else(|| "unknown to the tokenizer".to_owned());
+    Err(TrainError::Vocabulary { token, text, vocab_size })
+}
+
 /// Reads, de-duplicates, splits, checks for leaks, tokenises and packs the records of a run.
 ///
 /// # Errors
@@ -113,6 +135,12 @@ pub fn prepare_data(
         }
         false => records,
     };
+    let mut leaks = Vec::new();
+    let test = config.test.as_deref().map(|path| read(config, path)).transpose()?;
+    if let Some(test) = &test {
+        // Before the split: what is held back for validation chooses the best step.
+        leaks.push(find_leaks(&records, test, LeakConfig::default())?);
+    }
     let (train, validation) = match &config.validation {
         Some(path) => (records, Some(read(config, path)?)),
         None if config.validation_fraction > 0.0 => {
@@ -128,12 +156,13 @@ pub fn prepare_data(
         }
         None => (records, None),
     };
-    let mut leaks = Vec::new();
-    if let Some(path) = config.validation.as_ref().zip(validation.as_ref()) {
-        leaks.push(find_leaks(&train, path.1, LeakConfig::default())?);
-    }
-    if let Some(path) = &config.test {
-        leaks.push(find_leaks(&train, &read(config, path)?, LeakConfig::default())?);
+    if config.validation.is_some()
+        && let Some(validation) = &validation
+    {
+        leaks.push(find_leaks(&train, validation, LeakConfig::default())?);
+        if let Some(test) = &test {
+            leaks.push(find_leaks(validation, test, LeakConfig::default())?);
+        }
     }
     leaks.retain(|report| !report.is_empty());
     if !leaks.is_empty() {

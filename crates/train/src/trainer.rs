@@ -1,17 +1,14 @@
 //! The training loop.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use burnisher_data::{Batches, TokenBatch};
 use burnisher_kernels::DropoutKeys;
 use burnisher_lora::count_parameters;
 
 use crate::{
-    BestEvaluation, DecayRule, EarlyStopping, Event, Gradients, LossModel, Observer, Optimizer, Resume,
-    RunIdentity, StopReason, TrainConfig, TrainError, TrainerState, atomic, checkpoint, evaluate,
+    BestEvaluation, DecayRule, EarlyStopping, Event, Gradients, LossModel, Observer, Optimizer, RunIdentity,
+    StopReason, TrainConfig, TrainError, TrainerState, atomic, checkpoint, evaluate, resume,
 };
 
 /// Writes more files into a checkpoint, for example the adapter in PEFT's format.
@@ -22,6 +19,7 @@ pub struct Trainer<M> {
     config: TrainConfig,
     observers: Vec<Box<dyn Observer>>,
     exporter: Option<Exporter<M>>,
+    settings: BTreeMap<String, String>,
 }
 
 impl<M> std::fmt::Debug for Trainer<M> {
@@ -61,7 +59,7 @@ struct Window {
 impl<M: LossModel> Trainer<M> {
     /// A trainer without observers.
     pub fn new(config: TrainConfig) -> Self {
-        Self { config, observers: Vec::new(), exporter: None }
+        Self { config, observers: Vec::new(), exporter: None, settings: BTreeMap::new() }
     }
 
     /// Adds an observer of the run's events.
@@ -82,6 +80,14 @@ impl<M: LossModel> Trainer<M> {
     #[must_use]
     pub fn export_with(mut self, exporter: impl Fn(&M, &Path) -> Result<(), TrainError> + 'static) -> Self {
         self.exporter = Some(Box::new(exporter));
+        self
+    }
+
+    /// Adds a setting that the result depends on, for example how the model was loaded: a run whose checkpoint has
+    /// another value does not go on.
+    #[must_use]
+    pub fn identify(mut self, field: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.insert(field.into(), value.into());
         self
     }
 
@@ -112,15 +118,22 @@ impl<M: LossModel> Trainer<M> {
         let rows_per_step = self.config.batch_size * self.config.gradient_accumulation_steps;
         let steps_per_epoch = train.len().div_ceil(rows_per_step) as u64;
         let total_steps = self.config.total_steps(steps_per_epoch);
-        let identity = RunIdentity { seed: self.config.seed, rows: train.len(), rows_per_step, total_steps };
+        let mut settings = self.config.settings_of_result();
+        settings.append(&mut self.settings);
+        let data = format!("{:016x}", train.fingerprint());
+        let seed = self.config.seed;
+        let identity = RunIdentity { seed, rows: train.len(), rows_per_step, total_steps, data, settings };
         let schedule = self.config.schedule(total_steps);
         let mut optimizer = Optimizer::new(self.config.adamw(), DecayRule::SkipNormsAndBiases);
         let mut state = TrainerState { identity: identity.clone(), ..TrainerState::default() };
         atomic::remove_partials(&self.config.output_dir)?;
-        if let Some(path) = self.resume_path()? {
-            state = checkpoint::load(&path, &mut model, &mut optimizer, &device)?;
-            state.identity.check(&identity)?;
-            self.emit(&Event::Resumed { step: state.step, path });
+        if let Some(start) = resume::start(&self.config, &identity)? {
+            state = start.state;
+            checkpoint::load(&start.path, state.step, &mut model, &mut optimizer, &device)?;
+            self.emit(&Event::Resumed { step: state.step, path: start.path });
+            if let Some(warning) = start.warning {
+                self.emit(&Event::Warning(warning));
+            }
         }
         self.emit(&Event::Started { trainable, total, rows: train.len(), total_steps });
         let mut early = EarlyStopping::resume(self.config.early_stopping, state.early_stopping);
@@ -133,10 +146,13 @@ impl<M: LossModel> Trainer<M> {
         let (tokens_before, mut last_loss) = (state.tokens, None);
         let mut order = train.order(state.epoch);
         let mut order_epoch = state.epoch;
-        let mut reason = StopReason::Completed;
+        let mut reason = match early.has_stopped() {
+            true => StopReason::EarlyStopping,
+            false => StopReason::Completed,
+        };
         let mut saved = state.step;
         let mut logged = (Instant::now(), state.tokens);
-        while state.step < total_steps {
+        while state.step < total_steps && reason == StopReason::Completed {
             if order_epoch != state.epoch {
                 order = train.order(state.epoch);
                 order_epoch = state.epoch;
@@ -191,9 +207,6 @@ impl<M: LossModel> Trainer<M> {
                 self.save(&model, &optimizer, &state)?;
                 saved = state.step;
                 logged = (Instant::now(), state.tokens);
-            }
-            if reason == StopReason::EarlyStopping {
-                break;
             }
         }
         if let Some(best) = state.best.filter(|best| best.step != state.step) {
@@ -257,18 +270,6 @@ impl<M: LossModel> Trainer<M> {
         )?;
         self.emit(&Event::Saved { step: state.step, path });
         Ok(())
-    }
-
-    fn resume_path(&self) -> Result<Option<PathBuf>, TrainError> {
-        let dir = &self.config.output_dir;
-        match &self.config.resume {
-            Resume::Never => match atomic::checkpoints(dir)?.last() {
-                Some((newest, _)) => Err(TrainError::OutputInUse { path: dir.clone(), newest: *newest }),
-                None => Ok(None),
-            },
-            Resume::Auto => atomic::latest_checkpoint(dir),
-            Resume::Path(path) => Ok(Some(path.clone())),
-        }
     }
 
     /// Adds the step and the last checkpoint to an error about a number that is not finite.

@@ -34,6 +34,36 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     assert!(adapter(whole.path()) == adapter(killed.path()), "adapters differ");
 }
 
+/// A file system that is really full, where the test may mount one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_file_system_stops_the_run_with_its_checkpoints_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small_run(dir.path(), 30, "max_steps = 6\nsave_every = 2");
+    fs::create_dir(dir.path().join("out")).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=240k none {out} || {{ echo no-mount; exit 0; }}; {binary} train {config} >{log} 2>&1; \
+         echo status $?; ls {out}; cp {out}/checkpoint-2/trainer_state.json {kept}",
+        out = dir.path().join("out").display(),
+        binary = env!("CARGO_BIN_EXE_burnisher"),
+        config = config.display(),
+        log = dir.path().join("log").display(),
+        kept = dir.path().join("kept").display(),
+    );
+    // A mount namespace of its own: nothing is mounted for anyone else, and it is gone with the process.
+    let command = ["--mount", "--map-root-user", "--user", "bash", "-c", &script];
+    let output = std::process::Command::new("unshare").args(command).env("BURN_DEVICE", "flex").output();
+    let Ok(output) = output else { return println!("skipped: no `unshare`") };
+    let text = String::from_utf8_lossy(&output.stdout);
+    if text.contains("no-mount") || !output.status.success() && text.is_empty() {
+        return println!("skipped: no permission to mount a tmpfs");
+    }
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(text.contains("status 1") && text.contains("checkpoint-2\n"), "{text}\n{log}");
+    assert!(log.contains("cannot") && log.contains("No space left"), "{log}");
+    assert!(fs::read_to_string(dir.path().join("kept")).unwrap().contains("\"step\": 2"));
+}
+
 #[test]
 fn a_full_disk_stops_the_run_with_its_checkpoints_whole() {
     let dir = tempfile::tempdir().unwrap();

@@ -24,10 +24,62 @@ fn train_merge_generate_and_quantize_make_directories_that_load() {
     succeed(&["merge", "--model", &model, "--adapter", &adapter, "--out", &at("merged"), "--dtype", "f32"]);
     assert_eq!(with(&["--model", &at("merged")]), adapted, "merged and adapted say the same");
 
-    let (out, _) = succeed(&["quantize", "--model", &model, "--out", &at("nf4"), "--double-quant"]);
+    let (out, _) = succeed(&["quantize", "--model", &model, "--out", &at("nf4")]);
     let bytes: Vec<u64> = out.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     assert!(bytes[1] < bytes[0], "{out}");
     with(&["--model", &at("nf4")]);
+}
+
+/// An adapter that was trained on a 4-bit base is merged into that base's weights, and no input is written over.
+#[test]
+fn a_qlora_adapter_merges_into_the_base_it_was_trained_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small_run(dir.path(), 12, "max_steps = 2");
+    succeed(&[
+        "train",
+        config.to_str().unwrap(),
+        "--set",
+        "model.quant=nf4",
+        "--set",
+        "train.learning_rate=1e-2",
+    ]);
+    let model = base().to_str().unwrap().to_owned();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (adapter, merged) = (at("out/adapter"), at("merged"));
+    let merge = ["merge", "--model", &model, "--adapter", &adapter, "--nf4", "--dtype", "f32", "--out"];
+    succeed(&[&merge[..], &[&merged]].concat());
+    let prompt = ["generate", "--prompt", "What colour has box 3?", "--max-new-tokens", "24"];
+    let say = |model: &[&str]| succeed(&[&prompt[..], model].concat()).0;
+    assert_eq!(say(&["--model", &merged]), say(&["--model", &model, "--nf4", "--adapter", &adapter]));
+
+    let before = fs::read(dir.path().join("merged/model.safetensors")).unwrap();
+    let error = fail(&["merge", "--model", &merged, "--adapter", &adapter, "--out", &merged]);
+    assert!(error.contains("--out is the directory of --model"), "{error}");
+    let error = fail(&["quantize", "--model", &merged, "--out", &format!("{merged}/.")]);
+    assert!(error.contains("--out is the directory of --model"), "{error}");
+    assert!(fs::read(dir.path().join("merged/model.safetensors")).unwrap() == before);
+}
+
+#[test]
+fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small_run(dir.path(), 12, "max_steps = 2");
+    let model = dir.path().join("model");
+    fs::create_dir(&model).unwrap();
+    for (from, file) in [
+        (fixture("models/llama-sharded"), "config.json"),
+        (fixture("models/llama-sharded"), "model.safetensors.index.json"),
+        (fixture("models/llama-sharded"), "model-00001-of-00003.safetensors"),
+        (fixture("models/llama-sharded"), "model-00002-of-00003.safetensors"),
+        (fixture("models/llama-sharded"), "model-00003-of-00003.safetensors"),
+        (base(), "tokenizer.json"),
+        (base(), "tokenizer_config.json"),
+    ] {
+        fs::copy(from.join(file), model.join(file)).unwrap();
+    }
+    let path = format!("model.path={}", model.display());
+    let error = fail(&["train", config.to_str().unwrap(), "--set", &path]);
+    assert!(error.contains("vocabulary has 256"), "{error}");
 }
 
 #[test]

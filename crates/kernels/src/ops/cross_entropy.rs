@@ -84,6 +84,30 @@ pub fn token_losses(hidden: Tensor<2>, head: Tensor<2>, targets: &[i64]) -> Vec<
     losses
 }
 
+/// As [`token_losses`], for logits `[n, vocab]` that exist anyway (a head with an adapter).
+///
+/// # Panics
+/// If the numbers of targets and rows differ, or a target is outside the vocabulary.
+pub fn logits_token_losses(logits: Tensor<2>, targets: &[i64]) -> Vec<f32> {
+    let [rows, vocab] = logits.dims();
+    assert_eq!(rows, targets.len(), "logits_token_losses: one target per row of logits");
+    let wrong = targets.iter().find(|&&t| t != IGNORE_INDEX && !(0..vocab as i64).contains(&t));
+    assert_eq!(wrong, None, "logits_token_losses: a target outside the vocabulary of {vocab}");
+    let logits = logits.without_autodiff();
+    let picked = Picked::new(targets);
+    let mut losses = vec![0.0; rows];
+    for Chunk { rows, targets } in picked.chunks() {
+        let device = logits.device();
+        let target = indices(targets, &device).reshape([rows.len(), 1]);
+        let chunk = logits.clone().select(0, indices(rows, &device)).cast(FloatDType::F32);
+        let values = log_softmax(chunk, 1).gather(1, target).neg();
+        for (row, loss) in rows.iter().zip(values.to_data().iter::<f32>()) {
+            losses[*row] = loss;
+        }
+    }
+    losses
+}
+
 /// Forward on plain tensors: the summed loss `[1]`.
 pub(crate) fn forward(hidden: &Tensor<2>, head: &Tensor<2>, targets: &[i64]) -> Tensor<1> {
     let zero = Tensor::zeros([1], (&hidden.device(), DType::F32));

@@ -1,7 +1,7 @@
 //! Generation against transformers' greedy tokens.
 
 use burn::tensor::Device;
-use burnisher_models::{CausalLm, GenerateConfig, LoadConfig, SampleConfig, Sampling};
+use burnisher_models::{CausalLm, GenerateConfig, LoadConfig, ModelInput, SampleConfig, Sampling};
 
 use crate::support::{MODELS, fixture, json};
 
@@ -40,6 +40,27 @@ fn a_stop_token_ends_a_sequence_and_is_not_part_of_it() {
     let first = tokens.iter().position(|&id| id == stop).unwrap();
     let config = GenerateConfig::new().with_max_new_tokens(32).with_stop_ids(vec![stop]);
     assert_eq!(model.generate_ids(&[prompt], &config).unwrap()[0], tokens[..first]);
+}
+
+/// Longer than the cache is at first: every token must still be the best one after all before it.
+#[test]
+fn the_cache_grows_with_long_answers() {
+    let model = load("llama2");
+    let prompt = ids(&json(fixture("base/llama2.json"))["greedy"][0]["prompt"]);
+    let config = GenerateConfig::new().with_max_new_tokens(600);
+    let output = model.generate_ids(std::slice::from_ref(&prompt), &config).unwrap().remove(0);
+    assert_eq!(output.len(), 600);
+    let all: Vec<u32> = prompt.iter().chain(&output).copied().collect();
+    let positions: Vec<u32> = (0..all.len() as u32).collect();
+    let segments = vec![1; all.len()];
+    let input = ModelInput { rows: 1, ids: &all, positions: &positions, segments: &segments, dropout: None };
+    let logits = crate::support::values(&model.logits(&input));
+    let vocab = logits.len() / all.len();
+    for (index, id) in output.iter().enumerate() {
+        let row = &logits[(prompt.len() + index - 1) * vocab..][..vocab];
+        let best = row.iter().copied().fold(f32::MIN, f32::max);
+        assert!(best - row[*id as usize] < 1e-3, "token {index}");
+    }
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn packed_documents_do_not_see_each_other() {
 #[test]
 fn full_parameter_gradients_equal_transformers() {
     for name in MODELS {
-        let model = train_all(load(name));
+        let model = train_all(load(name)).unwrap();
         let (_, json, batch) = reference(name);
         let loss = model.loss(&batch, None);
         let mut tape = loss.sum.div_scalar(loss.tokens as f64).backward();

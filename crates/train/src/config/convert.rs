@@ -1,5 +1,7 @@
 //! From the sections of a run file to the types of the crates that do the work.
 
+use std::collections::BTreeMap;
+
 use burnisher_data::{Packing, Shape, TrainOn};
 use burnisher_kernels::AdamW;
 use burnisher_lora::{Bias, LoraConfig, TargetModules};
@@ -101,6 +103,29 @@ impl TrainConfig {
             None => Warmup::Steps(self.warmup_steps.unwrap_or(0)),
         };
         Schedule::new(kind, warmup, total_steps)
+    }
+
+    /// The fields that the trained parameters depend on, by their names in the run file, as text; seed, rows of a
+    /// step and number of steps stand in [`RunIdentity`](crate::RunIdentity) by themselves.
+    pub(crate) fn settings_of_result(&self) -> BTreeMap<String, String> {
+        let warmup = |value: Option<String>| value.unwrap_or_else(|| "not set".to_owned());
+        let schedule = match self.schedule {
+            LrSchedule::Linear => "linear",
+            LrSchedule::Cosine => "cosine",
+            LrSchedule::Constant => "constant",
+        };
+        let fields = [
+            ("train.learning_rate", self.learning_rate.to_string()),
+            ("train.schedule", schedule.to_owned()),
+            ("train.warmup_steps", warmup(self.warmup_steps.map(|steps| steps.to_string()))),
+            ("train.warmup_ratio", warmup(self.warmup_ratio.map(|ratio| ratio.to_string()))),
+            ("train.weight_decay", self.weight_decay.to_string()),
+            ("train.beta1", self.beta1.to_string()),
+            ("train.beta2", self.beta2.to_string()),
+            ("train.epsilon", self.epsilon.to_string()),
+            ("train.max_grad_norm", self.max_grad_norm.to_string()),
+        ];
+        fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()
     }
 
     /// The options of AdamW.

@@ -6,9 +6,11 @@ use burn::tensor::Device;
 use burnisher_data::TokenBatch;
 use burnisher_kernels::AdamW;
 use burnisher_lora::{
-    LoraConfig, load_peft, merge, merge_and_unload, save_peft, train_all, unmerge, visit_parameters,
+    InitLoraWeights, LoraConfig, LoraError, attach, load_peft, merge, merge_and_unload, save_peft, train_all,
+    unmerge, visit_parameters,
 };
-use burnisher_models::{CausalLm, LoadConfig, ModelInput};
+use burnisher_models::{CausalLm, ComputeDtype, LoadConfig, ModelInput};
+use burnisher_quant::QuantConfig;
 use burnisher_train::{DecayRule, Gradients, LossModel, Optimizer, Schedule, ScheduleKind, Warmup};
 use serde_json::Value;
 
@@ -130,6 +132,53 @@ fn an_adapter_written_again_is_the_adapter_that_was_read() {
 }
 
 #[test]
+fn an_adapter_that_was_loaded_frozen_is_saved_whole() {
+    for variant in ["lora_qv", "modules_to_save_embed_and_head"] {
+        let Some(dir) = adapter_dir("llama2", variant) else { return };
+        let (model, config, _) = load_peft(&dir, base("llama2"), false, &device()).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        save_peft(&model, &config, out.path()).unwrap();
+        let file = "adapter_model.safetensors";
+        let (got, want) = (Tensors::read(out.path().join(file)), Tensors::read(dir.join(file)));
+        assert_eq!(got.names().collect::<Vec<_>>(), want.names().collect::<Vec<_>>(), "{variant}");
+        assert!(want.names().all(|name| got.floats(name) == want.floats(name)), "{variant}");
+    }
+    let config = LoraConfig::new(4);
+    let error = save_peft(&base("llama2"), &config, tempfile::tempdir().unwrap().path()).unwrap_err();
+    assert!(matches!(&error, LoraError::NoAdapter { modules } if modules.len() == 4), "{error}");
+}
+
+/// A 4-bit base that was quantized from 16 bits, in either compute dtype.
+#[test]
+fn a_quantized_base_can_be_merged_and_partly_saved_in_every_compute_dtype() {
+    let quant = QuantConfig::nf4().with_double_quant(true);
+    for (dtype, tolerance) in [(ComputeDtype::F32, 1e-4), (ComputeDtype::Bf16, 0.6)] {
+        let load = LoadConfig::new().with_dtype(dtype).with_quantize(quant);
+        let base = CausalLm::from_pretrained(fixture("models/llama3"), &load, &device()).unwrap();
+        let config = LoraConfig::new(4)
+            .with_lora_alpha(16.0)
+            .with_init_lora_weights(InitLoraWeights::Random)
+            .with_modules_to_save(["model.layers.1.mlp.up_proj"]);
+        let (model, _) = attach(&config, base, 5, &device()).unwrap();
+        let batch = reference_batch("llama3");
+        let loss = model.summed_loss(&batch, None);
+        assert!(values(&loss.sum)[0].is_finite());
+        loss.sum.backward();
+        let input = ModelInput::from_batch(&batch);
+        let (adapted, merged) = (values(&model.logits(&input)), merge(model).unwrap());
+        assert_near(&values(&merged.logits(&input)), &adapted, tolerance, &format!("{dtype:?}"));
+    }
+}
+
+#[test]
+fn every_parameter_of_a_quantized_base_cannot_be_trained() {
+    let Some(checkpoint) = fixture_or_shared("bnb/ckpt_nf4_double") else { return };
+    let model = CausalLm::from_pretrained(checkpoint, &LoadConfig::new(), &device()).unwrap();
+    let error = train_all(model).unwrap_err();
+    assert!(error.to_string().contains("14 weights are held in 4 bits"), "{error}");
+}
+
+#[test]
 fn merged_weights_equal_peft_and_unmerging_restores_the_base() {
     for (model_name, variant) in VARIANTS {
         let what = format!("{model_name}/{variant}");
@@ -219,7 +268,7 @@ fn ten_full_parameter_steps_equal_torch() {
         let reference = json(file);
         let lr = reference["lr"].as_f64().unwrap();
         check_trace(
-            train_all(base(model_name)),
+            train_all(base(model_name)).unwrap(),
             model_name,
             lr,
             &reference["tokens"],

@@ -8,7 +8,10 @@ use burnisher_kernels::DropoutKeys;
 use burnisher_lora::{LoraConfig, attach, visit_parameters};
 use burnisher_models::{CausalLm, LoadConfig};
 use burnisher_quant::QuantConfig;
-use burnisher_train::{Gradients, Outcome, Resume, StopReason, TrainConfig, TrainError, Trainer, evaluate};
+use burnisher_train::{
+    EarlyStoppingConfig, Event, Gradients, Outcome, Resume, StopReason, TrainConfig, TrainError, Trainer,
+    evaluate,
+};
 use proptest::prelude::*;
 
 use crate::support::{assert_near_max, assert_relative, fixture, values};
@@ -198,6 +201,141 @@ fn another_run_cannot_be_resumed_into() {
     never.resume = Resume::Never;
     let error = Trainer::new(never).train(model(false, 0.0), &batches(&LENGTHS), None).unwrap_err();
     assert!(matches!(error, TrainError::OutputInUse { .. }), "{error}");
+}
+
+/// Settings that would change the result, other data and other weights do not go on from a checkpoint.
+#[test]
+fn a_resumed_run_must_be_the_same_run() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), 4, false).unwrap();
+    let resume = |change: &dyn Fn(&mut TrainConfig), lengths: &[usize], field: &str| {
+        let mut config = config(dir.path(), 4);
+        change(&mut config);
+        let mut trainer = Trainer::new(config);
+        if field == "model.path" {
+            trainer = trainer.identify(field, "another base");
+        }
+        trainer.train(model(false, 0.2), &batches(lengths), None).unwrap_err()
+    };
+    let mut other = LENGTHS;
+    other[3] = 19;
+    for (change, lengths, field) in [
+        (
+            &(|config: &mut TrainConfig| config.learning_rate = 1e-3) as &dyn Fn(&mut _),
+            LENGTHS,
+            "train.learning_rate",
+        ),
+        (&|config: &mut TrainConfig| config.max_grad_norm = 0.5, LENGTHS, "train.max_grad_norm"),
+        (&|_: &mut TrainConfig| {}, other, "the content of the training rows"),
+        (&|_: &mut TrainConfig| {}, LENGTHS, "model.path"),
+    ] {
+        let error = resume(change, &lengths, field);
+        assert!(
+            matches!(&error, TrainError::ResumeMismatch { field: found, .. } if found == field),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_run_goes_on_from_a_checkpoint_elsewhere_with_its_best() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let want = train(first.path(), 8, false).unwrap();
+    // The best of the first four steps is not the last: its checkpoint must come along.
+    let state = first.path().join("checkpoint-6/trainer_state.json");
+    let mut text: serde_json::Value = crate::support::json(&state);
+    text["best"] = serde_json::json!({ "step": 2, "loss": "0.5" });
+    std::fs::write(&state, text.to_string()).unwrap();
+
+    let mut elsewhere = config(second.path(), 8);
+    elsewhere.resume = Resume::Path(first.path().join("checkpoint-6"));
+    elsewhere.keep_checkpoints = 1;
+    let validation = batches(&[12, 6, 15]);
+    let run = |config: TrainConfig| {
+        Trainer::new(config).train(model(false, 0.2), &batches(&LENGTHS), Some(&validation))
+    };
+    let got = run(elsewhere.clone()).unwrap();
+    assert_eq!((got.steps, got.best.unwrap().step), (8, 2));
+    let parameters = |dir: &Path, step: u64| {
+        std::fs::read(dir.join(format!("checkpoint-{step}/parameters.safetensors"))).unwrap()
+    };
+    assert!(parameters(second.path(), 8) == parameters(first.path(), 8), "the last step is the same");
+    assert!(parameters(second.path(), 2) == parameters(first.path(), 2), "the best came along");
+    assert_ne!(trained(&got.model), trained(&want.model), "the model has the best parameters");
+
+    // Newer checkpoints beside the one asked for, or foreign ones in the output directory, would be mixed up.
+    let mut older = config(first.path(), 8);
+    older.resume = Resume::Path(first.path().join("checkpoint-4"));
+    for refused in [older, elsewhere] {
+        let error = run(refused).unwrap_err();
+        assert!(matches!(error, TrainError::OutputInUse { newest: 8, .. }), "{error}");
+    }
+    assert!(first.path().join("checkpoint-8").is_dir() && second.path().join("checkpoint-8").is_dir());
+}
+
+#[test]
+fn a_missing_best_checkpoint_is_a_warning_and_not_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), 4, false).unwrap();
+    let state = dir.path().join("checkpoint-4/trainer_state.json");
+    let mut text: serde_json::Value = crate::support::json(&state);
+    text["best"] = serde_json::json!({ "step": 3, "loss": "0.5" });
+    std::fs::write(&state, text.to_string()).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let observer = move |event: &Event| {
+        if let Event::Warning(text) = event {
+            sender.send(text.clone()).unwrap();
+        }
+    };
+    let outcome = Trainer::new(config(dir.path(), 4))
+        .observe(observer)
+        .train(model(false, 0.2), &batches(&LENGTHS), None)
+        .unwrap();
+    assert_eq!(outcome.best, None);
+    assert!(receiver.try_recv().unwrap().contains("checkpoint-3"));
+}
+
+#[test]
+fn a_run_that_stopped_early_stays_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path(), 40);
+    // Nothing improves by a hundred nats.
+    config.early_stopping = Some(EarlyStoppingConfig { patience: 2, min_delta: 100.0 });
+    let run = |config: &TrainConfig| {
+        let validation = batches(&[12, 6, 15]);
+        Trainer::new(config.clone()).train(model(false, 0.2), &batches(&LENGTHS), Some(&validation)).unwrap()
+    };
+    let first = run(&config);
+    assert_eq!((first.reason, first.steps), (StopReason::EarlyStopping, 6));
+    let again = run(&config);
+    assert_eq!((again.reason, again.steps, again.tokens), (StopReason::EarlyStopping, 6, 0));
+    assert_eq!(trained(&again.model), trained(&first.model));
+}
+
+#[test]
+fn a_non_finite_loss_names_the_first_bad_tensor() {
+    let dir = tempfile::tempdir().unwrap();
+    let spoil = |name: &'static str, value: f32| {
+        let mut model = model(false, 0.0);
+        visit_parameters(&mut model, &mut |found, mut parameter| {
+            if found == name {
+                let values = vec![value; parameter.elements()];
+                parameter.set_flat(burn::tensor::Tensor::from_floats(values.as_slice(), &device()));
+            }
+        });
+        Trainer::new(config(dir.path(), 2)).train(model, &batches(&LENGTHS), None).unwrap_err()
+    };
+    for (parameter, value, tensor) in [
+        ("model.layers.1.mlp.up_proj.weight", f32::NAN, "model.layers.1.mlp.up_proj.weight"),
+        // Finite weights whose product is not.
+        ("model.layers.1.mlp.down_proj.weight", 3e38, "model.layers.1.mlp"),
+    ] {
+        let error = spoil(parameter, value);
+        assert!(
+            matches!(&error, TrainError::NonFinite { step: 1, tensor: found, .. } if found == tensor),
+            "{error}"
+        );
+    }
 }
 
 #[test]
