@@ -64,6 +64,102 @@ pub enum EvalError {
         /// What the parser says about it.
         source: Box<regex::Error>,
     },
+    /// An option lies outside its range.
+    #[error("{metric}: found {option} = {found}, wanted {wanted}")]
+    Option {
+        /// Name of the metric or the method.
+        metric: &'static str,
+        /// Name of the option.
+        option: &'static str,
+        /// The value found.
+        found: String,
+        /// The values allowed.
+        wanted: &'static str,
+    },
+    /// A name that is none of those known.
+    #[error("found {kind} `{found}`, wanted one of {wanted}")]
+    UnknownName {
+        /// What the name should name.
+        kind: &'static str,
+        /// The name found.
+        found: String,
+        /// The names known, separated by commas.
+        wanted: String,
+    },
+    /// A reference answer holds no JSON object.
+    #[error("{metric}: reference {reference} of example {index} holds no JSON object: `{found}`")]
+    ReferenceNotJson {
+        /// Name of the metric.
+        metric: &'static str,
+        /// Position of the example, from 0.
+        index: usize,
+        /// Position of the reference among those of the example, from 0.
+        reference: usize,
+        /// The beginning of the reference.
+        found: String,
+    },
+    /// A statistic has no finite value on a resample.
+    #[error("bootstrap: the statistic is {value} on {place}, wanted a finite number")]
+    Statistic {
+        /// `the examples` or the number of the resample.
+        place: String,
+        /// The value found.
+        value: f64,
+    },
+    /// Two systems do not pair up.
+    #[error(
+        "{metric}: found {base} examples of the base and {tuned} of the tuned system, wanted equally many"
+    )]
+    SystemMismatch {
+        /// Name of the metric or the method.
+        metric: &'static str,
+        /// Examples of the base system.
+        base: usize,
+        /// Examples of the tuned system.
+        tuned: usize,
+    },
+    /// Streams of references have different lengths.
+    #[error("{metric}: reference stream {stream} has {found} segments, wanted {wanted} as in stream 0")]
+    StreamLength {
+        /// Name of the metric.
+        metric: &'static str,
+        /// Position of the stream, from 0.
+        stream: usize,
+        /// Its number of segments.
+        found: usize,
+        /// Number of segments of the first stream.
+        wanted: usize,
+    },
+    /// Two systems scored different tokens of one text.
+    #[error(
+        "{metric}: text {index} has {base} tokens for the base and {tuned} for the tuned model, wanted the same tokens"
+    )]
+    TokenMismatch {
+        /// Name of the metric.
+        metric: &'static str,
+        /// Position of the text, from 0.
+        index: usize,
+        /// Tokens the base model scored.
+        base: usize,
+        /// Tokens the tuned model scored.
+        tuned: usize,
+    },
+    /// The base loss is zero or negative, so a change relative to it does not exist.
+    #[error("{metric}: found a base loss of {loss} per token, wanted one above 0")]
+    NoRelativeChange {
+        /// Name of the metric.
+        metric: &'static str,
+        /// The base loss in nats per token.
+        loss: f64,
+    },
+    /// A free field would hide one of the report's own.
+    #[error("report: found a field named `{name}`, wanted a name other than {reserved}")]
+    ReservedField {
+        /// The name found.
+        name: String,
+        /// The report's own fields, separated by commas.
+        reserved: String,
+    },
 }
 
 /// Fails unless predictions and references pair up and there is at least one pair.
@@ -79,4 +175,25 @@ pub(crate) fn check_pairs(
         return Err(EvalError::Empty { metric });
     }
     Ok(())
+}
+
+/// As [`check_pairs`], and every example has a reference.
+pub(crate) fn check_references<R>(
+    metric: &'static str,
+    predictions: usize,
+    references: &[Vec<R>],
+) -> Result<(), EvalError> {
+    check_pairs(metric, predictions, references.len())?;
+    match references.iter().position(Vec::is_empty) {
+        Some(index) => Err(EvalError::NoReference { metric, index }),
+        None => Ok(()),
+    }
+}
+
+/// Fails unless both systems have the same number of examples and at least one.
+pub(crate) fn check_systems(metric: &'static str, base: usize, tuned: usize) -> Result<(), EvalError> {
+    if base != tuned {
+        return Err(EvalError::SystemMismatch { metric, base, tuned });
+    }
+    check_pairs(metric, tuned, base)
 }

@@ -67,7 +67,7 @@ pub fn bits_per_byte(texts: &[TextLoss]) -> Result<f64, EvalError> {
     Ok(sum / (std::f64::consts::LN_2 * bytes as f64))
 }
 
-fn check(metric: &'static str, texts: &[TextLoss]) -> Result<(), EvalError> {
+pub(crate) fn check(metric: &'static str, texts: &[TextLoss]) -> Result<(), EvalError> {
     check_finite(metric, texts)?;
     match texts.iter().position(|text| text.tokens == 0) {
         Some(index) => Err(EvalError::NoTokens { metric, index }),

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{EvalError, check_pairs};
+use crate::error::{EvalError, check_references};
+use crate::text::collapse;
 
 /// Mean scores over a set, 0..100.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -25,8 +26,7 @@ pub struct SquadScore {
 pub fn normalize_answer(answer: &str) -> String {
     let mut text = answer.to_lowercase();
     text.retain(|c| !c.is_ascii_punctuation());
-    let text = drop_articles(&text);
-    text.split(is_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    collapse(&drop_articles(&text))
 }
 
 /// Whether the prediction equals one of the references, all normalised. `false` without references.
@@ -55,11 +55,7 @@ pub fn squad<P: AsRef<str>, R: AsRef<str>>(
     predictions: &[P],
     references: &[Vec<R>],
 ) -> Result<SquadScore, EvalError> {
-    const METRIC: &str = "squad";
-    check_pairs(METRIC, predictions.len(), references.len())?;
-    if let Some(index) = references.iter().position(Vec::is_empty) {
-        return Err(EvalError::NoReference { metric: METRIC, index });
-    }
+    check_references("squad", predictions.len(), references)?;
     let (mut hits, mut f1) = (0usize, 0.0);
     for (prediction, answers) in predictions.iter().zip(references) {
         hits += usize::from(answer_exact_match(prediction.as_ref(), answers));
@@ -82,11 +78,6 @@ fn drop_articles(text: &str) -> String {
         rest = &tail[gap..];
     }
     out
-}
-
-/// What Python's `str.split` takes for white space: Unicode's, and the separators U+001C to U+001F.
-fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 fn bag_f1(prediction: &str, reference: &str) -> f64 {

@@ -5,10 +5,10 @@
 //! | projection by a frozen weight, dense or 4-bit | [`linear`] | yes: keeps the stored weight only |
 //! | LoRA projection | [`lora_linear`] | yes: keeps `x` and `x·Aᵀ` only |
 //! | projection + cross-entropy | [`linear_cross_entropy`] | yes: no logits matrix |
-//! | grouped-query attention | [`attention`] | no |
-//! | RMSNorm | [`rms_norm`] | no |
-//! | rotary position embedding | [`rope`] | no |
-//! | gated MLP activation | [`gated_activation`] | no |
+//! | grouped-query attention | [`attention`] | yes: no scores matrix |
+//! | RMSNorm | [`rms_norm`] | yes: keeps `x` only |
+//! | rotary position embedding | [`rope`] | yes: keeps the tables only |
+//! | gated MLP activation | [`gated_activation`] | yes: keeps its operands only |
 //! | token embedding | [`embedding`] | no |
 //! | AdamW step | [`adamw_step`] | not differentiable |
 //!
@@ -31,6 +31,8 @@
 #![deny(missing_docs)]
 
 mod backend;
+#[cfg(feature = "flex")]
+mod cpu;
 mod dropout;
 mod finite;
 mod four_bit;
@@ -43,17 +45,17 @@ pub use crate::{
     four_bit::FourBitWeight,
     ops::{
         adamw::{AdamW, AdamWState, adamw_step},
-        attention::{AttentionMask, AttentionOptions, attention},
+        attention::{AttentionMask, AttentionOptions, attention, attention_reference},
         cross_entropy::{
             IGNORE_INDEX, SummedLoss, cross_entropy, linear_cross_entropy, linear_cross_entropy_reference,
             logits_token_losses, token_losses,
         },
         embedding::embedding,
-        gated_mlp::{Activation, gated_activation},
+        gated_mlp::{Activation, gated_activation, gated_activation_reference},
         linear::{linear, linear_reference},
         lora_linear::{LoraFactors, lora_linear, lora_linear_reference},
-        rms_norm::{NormWeight, rms_norm},
-        rope::rope,
+        rms_norm::{NormWeight, rms_norm, rms_norm_reference},
+        rope::{rope, rope_reference},
     },
     weight::FrozenWeight,
 };

@@ -1,8 +1,14 @@
 //! Integration tests against reference values of the Python tools (`docs/parity/README.md`).
 
+mod bleu;
+mod bootstrap;
+mod compare;
+mod entities;
+mod forgetting;
 mod perplexity;
 mod properties;
 mod qa;
+mod rouge;
 
 use std::path::Path;
 
@@ -36,4 +42,9 @@ fn text(value: &Value) -> &str {
 #[track_caller]
 fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("wanted a list, found {value}"))
+}
+
+#[track_caller]
+fn close(got: f64, wanted: f64, what: &str) {
+    assert!((got - wanted).abs() <= 1e-9, "{what}: {got} instead of {wanted}");
 }

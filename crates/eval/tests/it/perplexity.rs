@@ -2,7 +2,7 @@
 
 use burnisher_eval::{TextLoss, bits_per_byte, corpus_perplexity, mean_text_perplexity};
 
-use crate::{fixture, list, number, text};
+use crate::{close, fixture, list, number, text};
 
 #[test]
 fn perplexities_match_the_reference() {
@@ -29,9 +29,4 @@ fn perplexities_match_the_reference() {
     );
     close(bits, number(&corpus["bits_per_byte"]), "bits per byte");
     close(bits.exp2(), number(&corpus["byte_perplexity"]), "byte perplexity");
-}
-
-#[track_caller]
-fn close(got: f64, wanted: f64, what: &str) {
-    assert!((got - wanted).abs() <= 1e-9, "{what}: {got} instead of {wanted}");
 }

@@ -2,6 +2,7 @@
 
 mod adamw;
 mod attention;
+mod block;
 mod cross_entropy;
 mod linear;
 mod support;

@@ -17,6 +17,8 @@
     allow(unused)
 )]
 
+pub(crate) mod block;
+
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, DispatchKindConversion, DispatchTensor, DispatchTensorKind,

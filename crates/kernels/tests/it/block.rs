@@ -1,0 +1,184 @@
+//! Operations of a block against their references: values and gradients, in f32 and in 16 bits.
+
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use burnisher_kernels::{
+    Activation, AttentionMask, AttentionOptions, NormWeight, attention, attention_reference,
+    gated_activation, gated_activation_reference, rms_norm, rms_norm_reference, rope, rope_reference,
+};
+
+use crate::support::{devices, values, vec_of};
+
+/// The dtypes, each with what two orders of rounding may differ by. burn-ndarray has no 16-bit floats.
+fn dtypes(device: &Device) -> Vec<(DType, f32)> {
+    let mut dtypes = vec![(DType::F32, 2e-5)];
+    if is_flex(device) {
+        dtypes.push((DType::BF16, 3e-2));
+    }
+    dtypes
+}
+
+fn is_flex(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return *device == Device::flex();
+    #[cfg(not(feature = "flex"))]
+    return device.is_autodiff() && false;
+}
+
+fn leaf<const D: usize>(shape: [usize; D], salt: u64, dtype: DType, device: &Device) -> Tensor<D> {
+    let data = TensorData::new(values(shape.iter().product(), salt), shape);
+    let plain = Tensor::<D>::from_data(data, (device, DType::F32));
+    plain.cast(FloatDType::from(dtype)).autodiff().require_grad()
+}
+
+/// `y` and the gradients of `Σ y∘c` for the leaves, with `c` without structure.
+fn run<const D: usize, const N: usize>(y: &Tensor<D>, leaves: &[&Tensor<N>]) -> Vec<Vec<f32>> {
+    let shape = y.dims();
+    let data = TensorData::new(values(shape.iter().product(), 99), shape);
+    let weights = Tensor::<D>::from_data(data, (&y.device().without_autodiff(), DType::F32));
+    let grads = (y.clone().cast(FloatDType::F32) * weights).sum().backward();
+    let mut found = vec![vec_of(y)];
+    found.extend(leaves.iter().map(|leaf| vec_of(&leaf.grad(&grads).expect("a gradient"))));
+    found
+}
+
+#[track_caller]
+fn assert_same(got: &[Vec<f32>], want: &[Vec<f32>], tolerance: f32, what: &str) {
+    assert_eq!(got.len(), want.len());
+    for (index, (got, want)) in got.iter().zip(want).enumerate() {
+        // Terms of size 1 cancel where there is one key, or one value in a row: the rounding error is theirs.
+        let scale = want.iter().fold(0.1f32, |max, value| max.max(value.abs()));
+        let worst = got.iter().zip(want).map(|(got, want)| (got - want).abs()).fold(0.0f32, f32::max);
+        assert_eq!(got.len(), want.len(), "{what}, tensor {index}: length");
+        assert!(worst <= tolerance * scale, "{what}, tensor {index}: differs by {worst}, scale {scale}");
+        assert!(got.iter().all(|value| value.is_finite()), "{what}, tensor {index}: not finite");
+    }
+}
+
+#[test]
+fn attention_equals_its_reference_in_values_and_gradients() {
+    // batch, heads, kv heads, queries, keys, head dim, window, tokens per document
+    let cases = [
+        (1, 1, 1, 1, 1, 2, None, 100),
+        (2, 4, 2, 7, 7, 6, None, 3),
+        (1, 4, 4, 33, 33, 16, None, 100),
+        (2, 6, 2, 70, 100, 8, None, 41),
+        (1, 2, 1, 65, 65, 32, Some(9), 30),
+        (3, 2, 2, 1, 40, 4, Some(5), 100),
+    ];
+    for device in devices() {
+        for (dtype, tolerance) in dtypes(&device) {
+            for (batch, heads, kv_heads, queries, keys, dim, window, length) in cases {
+                let row: Vec<u32> = (0..keys).map(|key| (key / length) as u32).collect();
+                let all = row.repeat(batch);
+                let last = row[keys - queries..].repeat(batch);
+                let mask = AttentionMask::causal(batch, &last, &all, window, &device);
+                let options = AttentionOptions { scale: 0.7 };
+                let leaves = [
+                    leaf([batch, heads, queries, dim], 1, dtype, &device),
+                    leaf([batch, kv_heads, keys, dim], 2, dtype, &device),
+                    leaf([batch, kv_heads, keys, dim], 3, dtype, &device),
+                ];
+                let [q, k, v] = &leaves;
+                let refs = [q, k, v];
+                let got = attention(q.clone(), k.clone(), v.clone(), &mask, options);
+                let want = attention_reference(q.clone(), k.clone(), v.clone(), &mask, options);
+                let what = format!("{heads}/{kv_heads} heads, {queries} of {keys}, {dtype:?}");
+                assert_same(&run(&got, &refs), &run(&want, &refs), tolerance, &what);
+            }
+        }
+    }
+}
+
+/// As the model calls it: heads stand inside the tokens, and the result goes back there.
+#[test]
+fn attention_takes_views() {
+    for device in devices() {
+        let (batch, tokens, heads, dim) = (2, 37, 4, 8);
+        let mask =
+            AttentionMask::causal(batch, &vec![1; batch * tokens], &vec![1; batch * tokens], None, &device);
+        let options = AttentionOptions { scale: 0.3 };
+        let flat = [4, 5, 6].map(|salt| leaf([batch, tokens, heads, dim], salt, DType::F32, &device));
+        let refs = [&flat[0], &flat[1], &flat[2]];
+        let view = || flat.clone().map(|x| x.swap_dims(1, 2));
+        let [q, k, v] = view();
+        let got = attention(q, k, v, &mask, options).swap_dims(1, 2);
+        let [q, k, v] = view();
+        let want = attention_reference(q, k, v, &mask, options).swap_dims(1, 2);
+        assert_same(&run(&got, &refs), &run(&want, &refs), 2e-5, "views");
+    }
+}
+
+#[test]
+fn rms_norm_equals_its_reference_in_values_and_gradients() {
+    for device in devices() {
+        for (dtype, tolerance) in dtypes(&device) {
+            for (rows, width) in [(1, 1), (3, 5), (7, 64), (300, 100)] {
+                for form in [NormWeight::Plain, NormWeight::OnePlus] {
+                    let x = leaf([rows, width], 7, dtype, &device);
+                    let weight = leaf([width], 8, dtype, &device);
+                    let forward = |fast: bool| match fast {
+                        true => rms_norm(x.clone(), weight.clone(), 1e-5, form),
+                        false => rms_norm_reference(x.clone(), weight.clone(), 1e-5, form),
+                    };
+                    let what = format!("[{rows}, {width}] {form:?} {dtype:?}");
+                    let (got, want) = (forward(true), forward(false));
+                    assert_same(&run(&got, &[&x]), &run(&want, &[&x]), tolerance, &what);
+                    let (got, want) = (forward(true), forward(false));
+                    assert_same(&run(&got, &[&weight]), &run(&want, &[&weight]), tolerance, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rope_equals_its_reference_in_values_and_gradients() {
+    for device in devices() {
+        for (dtype, tolerance) in dtypes(&device) {
+            for (batch, heads, tokens, dim) in [(1, 1, 1, 2), (2, 3, 5, 6), (1, 4, 200, 32)] {
+                let x = leaf([batch, heads, tokens, dim], 9, dtype, &device);
+                // Any two tables: the backward must not rely on cos² + sin² = 1.
+                let table = |salt| leaf([batch, 1, tokens, dim], salt, dtype, &device).without_autodiff();
+                let (cos, sin) = (table(10), table(11));
+                let got = rope(x.clone(), cos.clone(), sin.clone());
+                let want = rope_reference(x.clone(), cos, sin);
+                let what = format!("{heads} heads, {tokens} tokens, {dtype:?}");
+                assert_same(&run(&got, &[&x]), &run(&want, &[&x]), tolerance, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn gated_activation_equals_its_reference_in_values_and_gradients() {
+    for device in devices() {
+        for (dtype, tolerance) in dtypes(&device) {
+            for count in [1, 5, 1000, 40_000] {
+                for act in [Activation::Silu, Activation::GeluTanh] {
+                    let wide = |salt| leaf([count], salt, dtype, &device);
+                    let (gate, up) = (wide(12), wide(13));
+                    let refs = [&gate, &up];
+                    // The second time beyond where the exponential would overflow.
+                    for factor in [1.0, 120.0] {
+                        let scaled = || gate.clone().mul_scalar(factor);
+                        let got = gated_activation(scaled(), up.clone(), act);
+                        let want = gated_activation_reference(scaled(), up.clone(), act);
+                        let what = format!("{count} {act:?} {dtype:?}");
+                        assert_same(&run(&got, &refs), &run(&want, &refs), tolerance, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_in_gives_nothing_out() {
+    for device in devices() {
+        let x = leaf([0, 4], 1, DType::F32, &device);
+        let weight = leaf([4], 2, DType::F32, &device);
+        assert_eq!(rms_norm(x, weight, 1e-5, NormWeight::Plain).dims(), [0, 4]);
+        let empty = leaf([0, 4], 3, DType::F32, &device);
+        assert_eq!(gated_activation(empty.clone(), empty, Activation::Silu).dims(), [0, 4]);
+    }
+}
