@@ -32,7 +32,7 @@ use serde_json::json;
 #[derive(Parser)]
 struct Args {
     /// Optimizer steps of 16 rows of up to 256 tokens.
-    #[arg(long, default_value_t = 360)]
+    #[arg(long, default_value_t = 2400)]
     steps: u64,
     /// Where the model goes.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/base"))]
@@ -52,8 +52,8 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let device = Device::flex();
     let tokenizer = make_tokenizer(&args.out)?;
 
-    let train = batches(&records(SEED, 6_000, 20_000), &tokenizer)?;
-    let held_out = batches(&records(SEED + 1, 100, 300), &tokenizer)?;
+    let train = batches(SEED, 14_000, 80_000, &tokenizer)?;
+    let held_out = batches(SEED + 1, 100, 400, &tokenizer)?;
     println!("{} rows, {} tokens; vocabulary {}", train.len(), train.target_tokens(), tokenizer.vocab_size());
 
     let config = ModelConfig::llama(LlamaShape {
@@ -113,19 +113,31 @@ fn make_tokenizer(out: &Path) -> Result<Tokenizer, Box<dyn Error + Send + Sync>>
     Ok(Tokenizer::from_dir(out)?)
 }
 
-/// Prose and instructions with answers.
-fn records(seed: u64, documents: usize, instructions: usize) -> Vec<Record> {
-    let prose = general_documents(seed, documents).into_iter().map(Body::Text);
-    let tasks = general_instructions(seed, instructions).into_iter().map(|(user, answer)| {
-        Body::Messages(vec![Message::new("user", user), Message::new("assistant", answer)])
-    });
-    let numbered = prose.chain(tasks).enumerate();
-    numbered.map(|(index, body)| Record::new(body, Origin::new("generated", index + 1))).collect()
-}
-
-fn batches(records: &[Record], tokenizer: &Tokenizer) -> Result<Batches, Box<dyn Error + Send + Sync>> {
-    let config = EncodeConfig::new(LENGTH).with_train_on(TrainOn::Everything);
-    let set = Encoder::new(tokenizer, config)?.encode_all(records)?;
-    let rows = pack(set.encoded, LENGTH, Packing::BestFit);
+/// Rows of prose and of tasks with their answers.
+///
+/// Prose and every third task are learnt as a whole, of the other tasks only the answers: most of a task's words cannot
+/// be foretold, and finding and copying the right ones is the skill that counts.
+fn batches(
+    seed: u64,
+    documents: usize,
+    tasks: usize,
+    tokenizer: &Tokenizer,
+) -> Result<Batches, Box<dyn Error + Send + Sync>> {
+    let (mut whole, mut answers) = (Vec::new(), Vec::new());
+    let origin = |number| Origin::new("generated", number);
+    for (index, text) in general_documents(seed, documents).into_iter().enumerate() {
+        whole.push(Record::new(Body::Text(text), origin(index + 1)));
+    }
+    for (index, (user, answer)) in general_instructions(seed, tasks).into_iter().enumerate() {
+        let body = Body::Messages(vec![Message::new("user", user), Message::new("assistant", answer)]);
+        let set = if index % 3 == 0 { &mut whole } else { &mut answers };
+        set.push(Record::new(body, origin(documents + index + 1)));
+    }
+    let mut encoded = Vec::new();
+    for (records, part) in [(whole, TrainOn::Everything), (answers, TrainOn::Completions)] {
+        let config = EncodeConfig::new(LENGTH).with_train_on(part);
+        encoded.extend(Encoder::new(tokenizer, config)?.encode_all(&records)?.encoded);
+    }
+    let rows = pack(encoded, LENGTH, Packing::BestFit);
     Ok(Batches::new(rows, BatchConfig::new(tokenizer.padding_id()).with_seed(SEED)))
 }

@@ -7,7 +7,7 @@ use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 /// Fine-tunes large language models: LoRA, QLoRA, full parameters.
 ///
 /// Models are Hugging Face directories, adapters are PEFT directories. Exit status: 0 done, 1 an
-/// error, 2 wrong usage.
+/// error (its text stands on standard error), 2 wrong usage.
 #[derive(Parser)]
 #[command(version)]
 pub(crate) struct Args {
@@ -21,6 +21,10 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Continue a prompt, with or without an adapter.
     Generate(GenerateArgs),
+    /// Answer the questions of a data file and score the answers; with an adapter, before and after.
+    Eval(EvalArgs),
+    /// What this program and this machine can do, and what is missing and why.
+    Doctor,
     /// Merge an adapter into its base model and write the result as a Hugging Face directory.
     Merge(MergeArgs),
     /// Write a model with NF4 projections, as bitsandbytes stores them.
@@ -102,6 +106,40 @@ pub(crate) struct GenerateArgs {
     /// Seed of sampling.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+#[derive(Arguments)]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// JSONL file with prompts and answers (completion, messages or alpaca shape).
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// A column of the file under another name, for example `prompt=question`; may be repeated.
+    #[arg(long, value_name = "NAME=COLUMN")]
+    pub(crate) columns: Vec<String>,
+    /// Metrics, separated by commas: exact_match, squad_exact_match, squad_f1, entity_precision, entity_recall,
+    /// entity_f1, rouge1, rouge2, rougeL, rougeLsum, bleu. The loss is always measured.
+    #[arg(long, value_delimiter = ',', default_value = "exact_match,squad_f1,rougeL")]
+    pub(crate) metrics: Vec<String>,
+    /// Only the first records of the file.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// At most this many new tokens per answer.
+    #[arg(long, default_value_t = 128)]
+    pub(crate) max_new_tokens: usize,
+    /// Prompts that are answered together.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) batch_size: usize,
+    /// Longest record in tokens when the loss is measured; longer ones are cut.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) max_length: usize,
+    /// Seed of the bootstrap intervals.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Where the report goes as JSON, and beside it as Markdown (`.md`).
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Arguments)]

@@ -118,17 +118,21 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Outcome {
 
 /// The model that the arguments describe, with its adapter.
 pub(crate) fn load(args: &ModelArgs) -> Result<CausalLm, Box<dyn std::error::Error>> {
+    let model = load_base(args)?;
+    Ok(match &args.adapter {
+        Some(adapter) => load_peft(adapter, model, false, &device())?.0,
+        None => model,
+    })
+}
+
+/// The model that the arguments describe, without the adapter.
+pub(crate) fn load_base(args: &ModelArgs) -> Result<CausalLm, Box<dyn std::error::Error>> {
     let dtype = match args.dtype {
         Dtype::F32 => ComputeDtype::F32,
         Dtype::Bf16 => ComputeDtype::Bf16,
     };
     let config = load_config(&args.quant).with_dtype(dtype);
-    let device = device();
-    let model = CausalLm::from_pretrained(&args.model, &config, &device)?;
-    Ok(match &args.adapter {
-        Some(adapter) => load_peft(adapter, model, false, &device)?.0,
-        None => model,
-    })
+    Ok(CausalLm::from_pretrained(&args.model, &config, &device())?)
 }
 
 fn load_config(quant: &QuantArgs) -> LoadConfig {
@@ -150,7 +154,7 @@ fn check_other_dir(name: &str, out: &Path, input_name: &str, input: &Path) -> Ou
 }
 
 /// Burn's first backend of this build, or the one that `BURN_DEVICE` names.
-fn device() -> Device {
+pub(crate) fn device() -> Device {
     Device::default()
 }
 

@@ -2,6 +2,8 @@
 
 mod args;
 mod commands;
+mod doctor;
+mod eval;
 mod logits;
 
 use std::process::ExitCode;
@@ -20,6 +22,8 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Train(args) => commands::train(&args),
         Command::Generate(args) => commands::generate(&args),
+        Command::Eval(args) => eval::check_out(&args).and_then(|()| eval::run(&args)),
+        Command::Doctor => doctor::run(),
         Command::Merge(args) => commands::merge(&args),
         Command::Quantize(args) => commands::quantize(&args),
         Command::Logits(args) => logits::run(&args),

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::error::DataError;
 use crate::mask;
+use crate::prompt;
 use crate::record::{Body, Message, Origin, Record};
 use crate::tokenizer::Tokenizer;
 
@@ -280,11 +281,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn completion(&self, prompt: &str, completion: &str) -> Result<Draft, DataError> {
-        let mut prompt_ids = self.tokenizer.encode(prompt, true)?;
-        // A post-processor that appends EOS would end the prompt with one.
-        if self.ends_in_eos(&prompt_ids) && !self.ends_in_eos(&self.tokenizer.encode(prompt, false)?) {
-            prompt_ids.pop();
-        }
+        let prompt_ids = prompt::prompt_ids(self.tokenizer, prompt)?;
         let trained = prompt_ids.len();
         let together = self.tokenizer.encode(&format!("{prompt}{completion}"), true)?;
         let prompt_is_prefix = together.starts_with(&prompt_ids);
@@ -323,15 +320,12 @@ impl<'a> Encoder<'a> {
         output: &str,
         origin: &Origin,
     ) -> Result<Draft, DataError> {
-        let has_input = !input.trim().is_empty();
         if self.tokenizer.chat_template().is_some() {
-            let question =
-                if has_input { format!("{instruction}\n\n{input}") } else { instruction.to_owned() };
+            let question = prompt::alpaca_question(instruction, input);
             return self
                 .messages(&[Message::new("user", question), Message::new("assistant", output)], origin);
         }
-        let input = if has_input { format!("### Input:\n{input}\n\n") } else { String::new() };
-        self.completion(&format!("### Instruction:\n{instruction}\n\n{input}### Response:\n"), output)
+        self.completion(&prompt::alpaca_prompt(instruction, input), output)
     }
 
     fn append_eos(&self, ids: &mut Vec<u32>) {
@@ -341,9 +335,5 @@ impl<'a> Encoder<'a> {
         {
             ids.push(eos);
         }
-    }
-
-    fn ends_in_eos(&self, ids: &[u32]) -> bool {
-        ids.last().is_some_and(|last| Some(*last) == self.tokenizer.eos_id())
     }
 }

@@ -6,6 +6,7 @@
 //! [`Gradients`], [`Optimizer`] and [`Schedule`] make up a loop of one's own.
 #![deny(missing_docs)]
 
+mod answers;
 mod atomic;
 mod checkpoint;
 mod config;
@@ -17,6 +18,7 @@ mod events;
 mod exact_float;
 mod gradients;
 mod loss;
+mod memory;
 mod optim;
 mod progress;
 mod resume;
@@ -25,6 +27,7 @@ mod schedule;
 mod trainer;
 
 pub use crate::{
+    answers::{answers, prompts, text_losses},
     atomic::{
         checkpoint_path, checkpoints, latest_checkpoint, prune, remove_partials, write as write_file,
         write_atomic, write_dir,
@@ -40,6 +43,7 @@ pub use crate::{
     events::{Event, JsonLines, Observer, StopReason},
     gradients::{Gradients, StepLoss},
     loss::LossModel,
+    memory::{machine_memory_bytes, peak_memory_bytes},
     optim::{DecayRule, Optimizer},
     progress::Progress,
     run::{PreparedData, RunOutcome, prepare_data, run},

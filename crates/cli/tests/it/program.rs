@@ -203,8 +203,50 @@ fn an_adapter_of_another_base_is_refused_with_every_tensor() {
 }
 
 #[test]
+fn eval_scores_a_model_alone_and_against_its_adapter() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small_run(dir.path(), 20, "max_steps = 2");
+    succeed(&["train", config.to_str().unwrap()]);
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (model, data, out) = (base().to_str().unwrap().to_owned(), at("train.jsonl"), at("new/report.json"));
+    let eval =
+        ["eval", "--model", &model, "--data", &data, "--limit", "6", "--max-new-tokens", "12", "--out", &out];
+    let report = || -> serde_json::Value {
+        serde_json::from_slice(&fs::read(dir.path().join("new/report.json")).unwrap()).unwrap()
+    };
+    let (text, _) = succeed(&eval);
+    assert!(text.contains("squad_f1") && report()["rougeL"]["interval"].is_array(), "{text}");
+    let alone = report()["loss"]["value"].as_f64().unwrap();
+
+    let adapter = at("out/adapter");
+    let (text, _) = succeed(&[&eval[..], &["--adapter", &adapter, "--metrics", "bleu,exact_match"]].concat());
+    assert!(text.contains("| bleu |") && text.contains("### Sample 3"), "{text}");
+    let both = report();
+    assert!((both["loss"]["base"].as_f64().unwrap() - alone).abs() < 1e-9, "{both}");
+    assert_eq!(both["metrics"]["bleu"]["count"], 6);
+    assert!(fs::read_to_string(at("new/report.md")).unwrap().contains("| exact_match |"));
+
+    let error = fail(&[&eval[..], &["--metrics", "blue"]].concat());
+    assert!(error.contains("blue") && error.contains("bleu"), "{error}");
+    let error = fail(&["eval", "--model", &model, "--data", &data, "--columns", "question"]);
+    assert!(error.contains("NAME=COLUMN"), "{error}");
+}
+
+#[test]
+fn doctor_says_what_is_there_and_what_is_missing() {
+    let (text, _) = succeed(&["doctor"]);
+    for part in ["flex      built in", "in use: ", "Memory", "missing: built without it; `--features"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let output = crate::support::program().arg("doctor").env("BURN_DEVICE", "nonsense").output().unwrap();
+    let (_, error) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("no device works"), "{error}");
+}
+
+#[test]
 fn help_and_reference_suffice() {
-    for command in ["train", "generate", "merge", "quantize", "logits"] {
+    for command in ["train", "generate", "eval", "doctor", "merge", "quantize", "logits"] {
         let (out, _) = succeed(&[command, "--help"]);
         assert!(out.contains("Usage: burnisher"), "{out}");
     }

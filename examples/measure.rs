@@ -1,0 +1,77 @@
+//! What a model is measured by in the quick start.
+
+use std::{
+    error::Error,
+    io::{Write, stderr},
+};
+
+use burnisher::{
+    data::{BatchConfig, Batches, EncodeConfig, Encoder, Packing, Prompt, Record, Tokenizer, TrainOn, pack},
+    eval::{Comparison, Metric, TextLoss},
+    models::{CausalLm, GenerateConfig, stop_ids},
+    train::{answers, prompts, text_losses},
+};
+use serde_json::Value;
+
+/// Prompts that run together.
+const BATCH: usize = 25;
+
+/// A model's answers to the task, and its losses and answers on general text.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// One answer per prompt of the task.
+    pub answers: Vec<String>,
+    /// The loss of each general record, over all of its tokens.
+    pub general_losses: Vec<TextLoss>,
+    general_answers: Vec<String>,
+    general_references: Vec<Vec<String>>,
+}
+
+impl Measured {
+    /// Measures a model, greedily.
+    ///
+    /// # Errors
+    /// Whatever tokenizer and model report.
+    pub fn new(
+        model: &CausalLm,
+        tokenizer: &Tokenizer,
+        task: &[Prompt],
+        general: &[Record],
+    ) -> Result<Self, Box<dyn Error>> {
+        let config = GenerateConfig::new().with_max_new_tokens(120).with_stop_ids(stop_ids(
+            None,
+            model,
+            Some(tokenizer),
+        ));
+        let general_prompts = prompts(general, tokenizer)?;
+        let total = task.len() + general.len();
+        let answer = |prompts: &[Prompt], before: usize| {
+            answers(model, tokenizer, prompts, &config, BATCH, &mut |done| {
+                let _ = write!(stderr(), "\r{}/{total} answers", before + done);
+            })
+        };
+        let (answers, general_answers) = (answer(task, 0)?, answer(&general_prompts, task.len())?);
+        let _ = writeln!(stderr());
+        let encoder = Encoder::new(tokenizer, EncodeConfig::new(512).with_train_on(TrainOn::Everything))?;
+        let rows = pack(encoder.encode_all(general)?.encoded, 512, Packing::None);
+        let set = Batches::new(rows, BatchConfig::new(tokenizer.padding_id()).with_shuffle(false));
+        Ok(Self {
+            answers,
+            general_losses: text_losses(model, &set, BATCH)?,
+            general_answers,
+            general_references: general_prompts.into_iter().map(|prompt| vec![prompt.reference]).collect(),
+        })
+    }
+
+    /// The answers to general tasks before (`self`) and after tuning, as JSON by metric.
+    ///
+    /// # Errors
+    /// If `after` was measured on other tasks.
+    pub fn general_metrics(&self, after: &Self) -> Result<Value, Box<dyn Error>> {
+        let report = Comparison::new([Metric::ExactMatch, Metric::SquadF1, Metric::RougeL])
+            .with_base(&self.general_answers)
+            .with_tuned(&after.general_answers)
+            .against(&self.general_references)?;
+        Ok(serde_json::to_value(report.metrics)?)
+    }
+}
