@@ -69,7 +69,7 @@ pub mod prelude {
     pub use burnisher_lora::{LoraConfig, TargetModules, attach, load_peft, merge_and_unload, save_peft};
     pub use burnisher_models::{CausalLm, GenerateConfig, LlamaShape, LoadConfig, ModelConfig};
     pub use burnisher_quant::QuantConfig;
-    pub use burnisher_train::{Progress, RunConfig, TrainConfig, Trainer, run};
+    pub use burnisher_train::{Observer, Progress, RunConfig, TrainConfig, Trainer, run};
 }
 
 /// The README's example is a test.

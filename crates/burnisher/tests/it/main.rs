@@ -1,5 +1,6 @@
 //! Tests of the workspace as a whole.
 
+mod external;
 mod floors;
 mod readme;
 
