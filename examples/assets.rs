@@ -1,7 +1,7 @@
 //! The files under `examples/assets`: the base model and the data of the finance task, written by
 //! `cargo run --release --example make_data` and `… --example pretrain_base`.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use serde_json::Value;
 
@@ -11,6 +11,10 @@ use crate::generate::{FinanceExample, Split, chat_row, finance_examples, general
 pub const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/base");
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets");
+/// The seed of the pre-training text.
+pub const PRETRAINING_SEED: u64 = 2026;
+/// Tasks that pre-training shows.
+pub const PRETRAINING_TASKS: usize = 45_000;
 const SEED: u64 = 7;
 /// Not the seed of the pre-training text nor of its held-out part.
 const GENERAL_SEED: u64 = 4_000;
@@ -31,7 +35,10 @@ pub fn data_files() -> Vec<(PathBuf, Vec<Value>)> {
         let examples = finance_examples(SEED, count, split);
         examples.iter().map(FinanceExample::to_messages).collect()
     };
-    let tasks = general_instructions(GENERAL_SEED, 150);
+    let known: HashSet<_> = general_instructions(PRETRAINING_SEED, PRETRAINING_TASKS).into_iter().collect();
+    let mut tasks = general_instructions(GENERAL_SEED, 300);
+    tasks.retain(|task| !known.contains(task));
+    tasks.truncate(150);
     vec![
         (finance("train"), finance_rows(1500, Split::Train)),
         (finance("validation"), finance_rows(100, Split::Validation)),

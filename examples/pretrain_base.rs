@@ -22,8 +22,9 @@ use burnisher::{
     models::{CausalLm, CheckpointDtype, LlamaShape, ModelConfig, WriteOptions},
     train::{LrSchedule, Progress, TrainConfig, Trainer},
 };
+use burnisher_examples::assets::{PRETRAINING_SEED as SEED, PRETRAINING_TASKS};
 use burnisher_examples::generate::{
-    general_documents, general_instructions, tokenizer_config_json, train_tokenizer,
+    general_documents, general_instructions, general_repetitions, tokenizer_config_json, train_tokenizer,
 };
 use clap::Parser;
 use serde_json::json;
@@ -31,8 +32,8 @@ use serde_json::json;
 /// Pre-trains the embedded base model.
 #[derive(Parser)]
 struct Args {
-    /// Optimizer steps of 16 rows of up to 256 tokens.
-    #[arg(long, default_value_t = 2400)]
+    /// Optimizer steps of 8 rows of up to 256 tokens.
+    #[arg(long, default_value_t = 3200)]
     steps: u64,
     /// Where the model goes.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/base"))]
@@ -42,7 +43,6 @@ struct Args {
     work: PathBuf,
 }
 
-const SEED: u64 = 2026;
 const VOCABULARY: usize = 2048;
 const LENGTH: usize = 256;
 
@@ -52,8 +52,8 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let device = Device::flex();
     let tokenizer = make_tokenizer(&args.out)?;
 
-    let train = batches(SEED, 14_000, 80_000, &tokenizer)?;
-    let held_out = batches(SEED + 1, 100, 400, &tokenizer)?;
+    let train = batches(SEED, [6_000, PRETRAINING_TASKS, 9_000], &tokenizer)?;
+    let held_out = batches(SEED + 1, [60, 300, 30], &tokenizer)?;
     println!("{} rows, {} tokens; vocabulary {}", train.len(), train.target_tokens(), tokenizer.vocab_size());
 
     let config = ModelConfig::llama(LlamaShape {
@@ -65,6 +65,8 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         num_key_value_heads: 4,
         max_position_embeddings: 1024,
         tie_word_embeddings: true,
+        // One over the root of the width: at transformers' 0.02 so narrow a model hardly attends at first.
+        initializer_range: 0.088,
         bos_token_id: tokenizer.bos_id(),
         eos_token_ids: tokenizer.eos_id().into_iter().collect(),
         pad_token_id: tokenizer.pad_id(),
@@ -75,8 +77,8 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut run = TrainConfig::default();
     run.output_dir = args.work;
     run.max_steps = Some(args.steps);
-    run.batch_size = 16;
-    run.learning_rate = 4e-3;
+    run.batch_size = 8;
+    run.learning_rate = 3e-3;
     run.schedule = LrSchedule::Cosine;
     run.warmup_ratio = Some(0.05);
     run.weight_decay = 0.05;
@@ -113,14 +115,13 @@ fn make_tokenizer(out: &Path) -> Result<Tokenizer, Box<dyn Error + Send + Sync>>
     Ok(Tokenizer::from_dir(out)?)
 }
 
-/// Rows of prose and of tasks with their answers.
+/// Rows of prose, of tasks with their answers, and of repetitions.
 ///
 /// Prose and every third task are learnt as a whole, of the other tasks only the answers: most of a task's words cannot
-/// be foretold, and finding and copying the right ones is the skill that counts.
+/// be predicted, and finding and copying the right ones is the skill that counts.
 fn batches(
     seed: u64,
-    documents: usize,
-    tasks: usize,
+    [documents, tasks, repetitions]: [usize; 3],
     tokenizer: &Tokenizer,
 ) -> Result<Batches, Box<dyn Error + Send + Sync>> {
     let (mut whole, mut answers) = (Vec::new(), Vec::new());
@@ -128,10 +129,14 @@ fn batches(
     for (index, text) in general_documents(seed, documents).into_iter().enumerate() {
         whole.push(Record::new(Body::Text(text), origin(index + 1)));
     }
+    let chat =
+        |user, answer| Body::Messages(vec![Message::new("user", user), Message::new("assistant", answer)]);
     for (index, (user, answer)) in general_instructions(seed, tasks).into_iter().enumerate() {
-        let body = Body::Messages(vec![Message::new("user", user), Message::new("assistant", answer)]);
         let set = if index % 3 == 0 { &mut whole } else { &mut answers };
-        set.push(Record::new(body, origin(documents + index + 1)));
+        set.push(Record::new(chat(user, answer), origin(documents + index + 1)));
+    }
+    for (index, (user, answer)) in general_repetitions(seed, repetitions).into_iter().enumerate() {
+        answers.push(Record::new(chat(user, answer), origin(documents + tasks + index + 1)));
     }
     let mut encoded = Vec::new();
     for (records, part) in [(whole, TrainOn::Everything), (answers, TrainOn::Completions)] {

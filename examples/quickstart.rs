@@ -40,7 +40,7 @@ struct Args {
     /// Seed of the adapter, of the order of examples, and of dropout.
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// Where checkpoints, the adapter and the report go; emptied first.
+    /// Where checkpoints, the adapter and the report go; an earlier quick start there is removed.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/quickstart"))]
     out: PathBuf,
 }
@@ -53,11 +53,18 @@ enum Quant {
     Nf4,
 }
 
+/// Marks a directory as the quick start's own.
+const STARTED: &str = "quickstart";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let (args, device, started) = (Args::parse(), Device::flex(), Instant::now());
-    if args.out.exists() {
+    if args.out.join(STARTED).exists() {
         fs::remove_dir_all(&args.out)?;
+    } else if args.out.exists() && fs::read_dir(&args.out)?.next().is_some() {
+        return Err(format!("{} holds something else; wanted an empty directory", args.out.display()).into());
     }
+    fs::create_dir_all(&args.out)?;
+    fs::write(args.out.join(STARTED), "")?;
 
     // 1. The run, with the fields of a run file. The data is checked when it starts: duplicates, leaks into the
     //    test set, records that are too long.

@@ -51,6 +51,17 @@ pub fn general_instructions(seed: u64, count: usize) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The first `count` repetitions of this seed: rows of names, numbers and made-up words to be copied as they are. They
+/// teach a small model to look back and copy long before other tasks do.
+pub fn general_repetitions(seed: u64, count: usize) -> Vec<(String, String)> {
+    (0..count)
+        .map(|record| {
+            let rng = Rng::keyed(seed, "general repetitions", record);
+            copying::repetition(&mut Scene::new(rng, Realm::General))
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 pub use finance::{FINANCE_INSTRUCTION, FINANCE_KEYS, FinanceExample, Split, finance_examples};
-pub use general::{general_documents, general_instructions};
+pub use general::{general_documents, general_instructions, general_repetitions};
 pub use rng::Rng;
 pub use vocabulary::{
     BOS_TOKEN, CHAT_TEMPLATE, END_TOKEN, PAD_TOKEN, START_TOKEN, tokenizer_config_json, train_tokenizer,

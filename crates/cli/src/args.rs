@@ -7,7 +7,8 @@ use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 /// Fine-tunes large language models: LoRA, QLoRA, full parameters.
 ///
 /// Models are Hugging Face directories, adapters are PEFT directories. Exit status: 0 done, 1 an
-/// error (its text stands on standard error), 2 wrong usage.
+/// error (its text stands on standard error), 2 wrong usage. BURN_DEVICE chooses the backend (flex, cuda, wgpu, …);
+/// `burnisher doctor` says which there are.
 #[derive(Parser)]
 #[command(version)]
 pub(crate) struct Args {
@@ -17,7 +18,8 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Fine-tune as a TOML or YAML file says; goes on where a stopped run was.
+    /// Fine-tune as a TOML or YAML file says; goes on where a stopped run was. Checkpoints, metrics.jsonl and the
+    /// result (`adapter` or `model`) go to `train.output_dir`; `--reference` prints every field.
     Train(TrainArgs),
     /// Continue a prompt, with or without an adapter.
     Generate(GenerateArgs),
@@ -25,7 +27,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// What this program and this machine can do, and what is missing and why.
     Doctor,
-    /// Merge an adapter into its base model and write the result as a Hugging Face directory.
+    /// Merge an adapter into its base model and write the result as a Hugging Face directory. With --nf4 the adapted
+    /// projections become dense, the others stay in 4 bits.
     Merge(MergeArgs),
     /// Write a model with NF4 projections, as bitsandbytes stores them.
     Quantize(QuantizeArgs),
@@ -137,7 +140,7 @@ pub(crate) struct EvalArgs {
     /// Seed of the bootstrap intervals.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Where the report goes as JSON, and beside it as Markdown (`.md`).
+    /// Where the report, which is printed as Markdown, goes as JSON (`.json`), with the Markdown beside it (`.md`).
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
 }
@@ -153,7 +156,7 @@ pub(crate) struct MergeArgs {
     /// Where the merged model goes; not the directory of the model or the adapter.
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// The base the adapter was trained on: with --nf4 the merged weights are those of the 4-bit base plus the adapter.
+    // With --nf4 the adapted weights are those of the 4-bit base plus the adapter; the others stay in 4 bits.
     #[command(flatten)]
     pub(crate) quant: QuantArgs,
     /// The dtype to write; the base model's own without it.

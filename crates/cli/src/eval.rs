@@ -62,7 +62,7 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
     Ok(())
 }
 
-/// The records in their two forms: questions to answer, and rows to foretell.
+/// The records in their two forms: questions to answer, and rows to predict.
 struct Set {
     prompts: Vec<Prompt>,
     rows: Batches,
@@ -187,11 +187,18 @@ fn compared(
         .with_field("loss", serde_json::to_value(loss.loss)?)?)
 }
 
-/// Whether a path can be written is found out before hours of work.
+/// Finds out before the work whether the report can be written beside the data without replacing it.
 pub(crate) fn check_out(args: &EvalArgs) -> Outcome {
-    if let Some(parent) =
-        args.out.as_ref().and_then(|out| out.parent()).filter(|dir| !dir.as_os_str().is_empty())
+    let Some(out) = &args.out else { return Ok(()) };
+    if out.extension().is_none_or(|extension| extension != "json") || out.is_dir() {
+        return Err(format!("--out: found {}, wanted a file that ends in .json", out.display()).into());
+    }
+    if let (Ok(one), Ok(other)) = (fs::canonicalize(out), fs::canonicalize(&args.data))
+        && one == other
     {
+        return Err(format!("--out is the file of --data, {}; wanted another one", out.display()).into());
+    }
+    if let Some(parent) = out.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|error| format!("cannot create {}: {error}", parent.display()))?;
     }
     Ok(())

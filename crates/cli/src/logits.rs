@@ -12,6 +12,13 @@ use safetensors::{Dtype, SafeTensors};
 use crate::{Outcome, args::LogitsArgs, commands::load};
 
 pub(crate) fn run(args: &LogitsArgs) -> Outcome {
+    if let (Ok(one), Ok(other)) = (fs::canonicalize(&args.out), fs::canonicalize(&args.input))
+        && one == other
+    {
+        return Err(
+            format!("--out is the file of --input, {}; wanted another one", args.out.display()).into()
+        );
+    }
     let bytes =
         fs::read(&args.input).map_err(|error| format!("cannot read {}: {error}", args.input.display()))?;
     let file =
@@ -42,6 +49,15 @@ pub(crate) fn run(args: &LogitsArgs) -> Outcome {
         labels.iter().flatten().find(|&&label| label != -100 && !(0..vocab as i64).contains(&label))
     {
         return Err(format!("labels: found {label}, wanted -100 or ids from 0 to {}", vocab - 1).into());
+    }
+    let is_run = |row: &[i64]| {
+        let row = &row[row.iter().position(|&seen| seen != 0).unwrap_or(0)..];
+        let end = row.iter().position(|&seen| seen == 0).unwrap_or(row.len());
+        row[end..].iter().all(|&seen| seen == 0)
+    };
+    let wrong = mask.chunks(length.max(1)).position(|row| !is_run(row));
+    if let Some(row) = wrong {
+        return Err(format!("attention_mask: row {row} has a hole; wanted one run of ones").into());
     }
     let batch = batch(rows, length, &ids, &mask, labels.clone());
     let logits = model.logits(&ModelInput::from_batch(&batch)).cast(FloatDType::F32);
@@ -84,7 +100,6 @@ fn batch(rows: usize, length: usize, ids: &[i64], mask: &[i64], labels: Option<V
 }
 
 /// An integer tensor with its shape; `None` if the file has none of that name.
-#[allow(clippy::type_complexity)]
 fn ints(
     file: &SafeTensors<'_>,
     name: &str,

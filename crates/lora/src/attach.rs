@@ -9,7 +9,7 @@ use crate::{
     Site,
     adapter::LoraAdapter,
     count_parameters, init, modules,
-    parameters::{ParameterMut, compute_dtype},
+    parameters::{ParameterMut, check_plain, compute_dtype},
     peft::keys,
     plan,
     projection::{Weight, trainable},
@@ -43,14 +43,15 @@ impl fmt::Display for AttachReport {
 ///
 /// # Errors
 /// [`LoraError`] when the configuration is invalid, a target matches nothing (the message lists what
-/// there is), or a tied head is to be saved.
+/// there is), a tied head is to be saved, or the model has an adapter already.
 pub fn attach<M: Adaptable>(
     config: &LoraConfig,
-    model: M,
+    mut model: M,
     seed: u64,
     device: &Device,
 ) -> Result<(M, AttachReport), LoraError> {
     config.validate()?;
+    check_plain(&mut model)?;
     let plan = checked_plan(config, &model)?;
     let make = |module: &AdaptedModule, [out, inn]: [usize; 2]| {
         let (a, b) = init::factors(config.init_lora_weights(), seed, &module.path, module.r, inn, out);
@@ -66,10 +67,11 @@ pub fn attach<M: Adaptable>(
 /// another base shows up here); errors of files and of the configuration.
 pub fn load_peft<M: Adaptable>(
     dir: impl AsRef<Path>,
-    model: M,
+    mut model: M,
     is_trainable: bool,
     device: &Device,
 ) -> Result<(M, LoraConfig, AttachReport), LoraError> {
+    check_plain(&mut model)?;
     let PeftFiles { config, tensors } = PeftFiles::read(dir.as_ref())?;
     let plan = checked_plan(&config, &model)?;
     // Attach empty factors first: the model then tells which tensors the files must hold.

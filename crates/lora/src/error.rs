@@ -127,6 +127,13 @@ pub enum LoraError {
         modules: Vec<String>,
     },
 
+    /// The model has an adapter where none may be.
+    #[error("there is an adapter already at {}; wanted a model without one: merge it, or load the base again", grouped(.modules))]
+    HasAdapter {
+        /// Every module with an adapter.
+        modules: Vec<String>,
+    },
+
     /// Every parameter was to be trained, but some weights are held in 4 bits.
     #[error(
         "cannot train every parameter: {} weights are held in 4 bits ({}); wanted a dense checkpoint, or an adapter",

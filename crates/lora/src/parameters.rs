@@ -166,7 +166,9 @@ pub fn count_parameters<M: Adaptable>(model: &M) -> (usize, usize) {
 ///
 /// # Errors
 /// [`LoraError::Quantized`] naming every module whose weight is held in 4 bits: it cannot be trained.
+/// [`LoraError::HasAdapter`] for a model with an adapter, which stands beside frozen weights.
 pub fn train_all<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
+    check_plain(&mut model)?;
     let mut modules = Vec::new();
     model.sites(&mut |path, site| {
         if let Site::Projection(projection) | Site::Head(projection) = site
@@ -180,6 +182,20 @@ pub fn train_all<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
     }
     visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(true));
     Ok(model)
+}
+
+/// # Errors
+/// [`LoraError::HasAdapter`] naming every module that has an adapter, merged or not.
+pub(crate) fn check_plain<M: Adaptable>(model: &mut M) -> Result<(), LoraError> {
+    let mut modules = Vec::new();
+    model.sites(&mut |path, site| {
+        if let Site::Projection(projection) | Site::Head(projection) = site
+            && projection.adapter.is_some()
+        {
+            modules.push(path.to_owned());
+        }
+    });
+    if modules.is_empty() { Ok(()) } else { Err(LoraError::HasAdapter { modules }) }
 }
 
 /// The dtype that a model computes in: that of its embedding, which no quantization touches.

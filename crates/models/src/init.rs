@@ -12,26 +12,28 @@ use crate::{
 };
 
 impl CausalLm {
-    /// A model with random weights in f32: normal with standard deviation 0.02 (transformers'
-    /// `initializer_range`), divided by `√(2·layers)` for the projections that add to the residual
+    /// A model with random weights in f32: normal with the configuration's `initializer_range` as standard
+    /// deviation, divided by `√(2·layers)` for the projections that add to the residual
     /// stream (GPT-2); norms start as the identity, biases at 0. Every tensor has its own stream of
     /// the seed.
     ///
     /// # Errors
     /// None today: the configuration was checked when it was made.
     pub fn init(config: ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
-        let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
+        let deviation = config.initializer_range() as f32;
+        let residual = deviation / (2.0 * config.num_hidden_layers as f32).sqrt();
         let norm = match config.norm_weight {
             NormWeight::Plain => 1.0,
             NormWeight::OnePlus => 0.0,
         };
         let device = device.clone().without_autodiff();
-        build(config, &mut Random { seed, residual, norm, stream: 0, device })
+        build(config, &mut Random { seed, deviation, residual, norm, stream: 0, device })
     }
 }
 
 struct Random {
     seed: u64,
+    deviation: f32,
     residual: f32,
     norm: f32,
     stream: u64,
@@ -44,7 +46,7 @@ impl Parts for Random {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(self.stream);
         let adds = [".o_proj.weight", ".down_proj.weight"].iter().any(|end| name.ends_with(end));
-        let deviation = if adds { self.residual } else { 0.02 };
+        let deviation = if adds { self.residual } else { self.deviation };
         let values = normals(&mut rng, shape[0] * shape[1], deviation);
         Ok(Tensor::from_data(TensorData::new(values, shape), &self.device))
     }

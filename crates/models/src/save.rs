@@ -24,10 +24,16 @@ impl CausalLm {
         dtype: Option<FloatDType>,
         options: &WriteOptions,
     ) -> Result<(), ModelError> {
-        let mut writer =
-            Collected { dtype, tensors: Vec::new(), stored: None, double_quant: None, failed: None };
+        let mut writer = Collected {
+            dtype,
+            tensors: Vec::new(),
+            stored: None,
+            double_quant: None,
+            dense: Vec::new(),
+            failed: None,
+        };
         self.clone().sites(&mut |path, site| writer.site(path, site));
-        let Collected { tensors, stored, double_quant, failed, .. } = writer;
+        let Collected { tensors, stored, double_quant, dense, failed, .. } = writer;
         if let Some(error) = failed {
             return Err(error);
         }
@@ -37,7 +43,13 @@ impl CausalLm {
         }
         let quantization = double_quant.map(|double_quant| {
             let compute = stored.unwrap_or(CheckpointDtype::F32);
-            QuantizationConfig::nf4().with_double_quant(double_quant).with_compute_dtype(compute)
+            let config =
+                QuantizationConfig::nf4().with_double_quant(double_quant).with_compute_dtype(compute);
+            match dense.is_empty() {
+                true => config,
+                // transformers leaves out the head by itself only while there is no list.
+                false => config.with_skip_modules(dense.into_iter().chain(["lm_head".to_owned()])),
+            }
         });
         write_checkpoint(&dir, &tensors, options)?;
         write_config(&dir, &config.with_quantization(quantization))
@@ -52,11 +64,18 @@ struct Collected {
     stored: Option<CheckpointDtype>,
     /// Whether 4-bit weights are double-quantized; `None` without 4-bit weights.
     double_quant: Option<bool>,
+    /// Projections inside the blocks that are dense.
+    dense: Vec<String>,
     failed: Option<ModelError>,
 }
 
 impl Collected {
     fn site(&mut self, path: &str, site: Site<'_>) {
+        if let Site::Projection(projection) = &site
+            && matches!(projection.weight(), Weight::Dense(_))
+        {
+            self.dense.push(path.to_owned());
+        }
         match site {
             Site::Projection(projection) | Site::Head(projection) => {
                 if projection.adapter().is_some() && !projection.is_merged() {

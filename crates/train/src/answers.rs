@@ -1,4 +1,4 @@
-//! What a model says to prompts, and how well it foretells texts: the strings and numbers that `burnisher-eval` takes.
+//! What a model says to prompts, and how well it predicts texts: the strings and numbers that `burnisher-eval` takes.
 
 use burnisher_data::{Batches, Prompt, Record, Tokenizer};
 use burnisher_eval::TextLoss;

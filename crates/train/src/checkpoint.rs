@@ -32,6 +32,8 @@ pub struct TrainerState {
     pub tokens: u64,
     /// The best validation so far.
     pub best: Option<BestEvaluation>,
+    /// [`Batches::fingerprint`](burnisher_data::Batches::fingerprint) of the validation set, as hexadecimal digits.
+    pub validation: Option<String>,
     /// Early stopping's memory.
     pub early_stopping: EarlyStoppingState,
     /// What must be the same for the run to go on.
@@ -159,7 +161,24 @@ pub(crate) fn load<M: Adaptable>(
     let file = path.join(OPTIMIZER);
     let mut moments = BTreeMap::new();
     for (name, tensor) in read_tensors(&file)? {
-        moments.insert(name, tensor.data.iter::<f32>().collect());
+        moments.insert(name, tensor.data.iter::<f32>().collect::<Vec<f32>>());
+    }
+    let mut sizes = BTreeMap::new();
+    visit_parameters(model, &mut |name, parameter| {
+        if parameter.is_trainable() {
+            sizes.insert(name.to_owned(), parameter.elements());
+        }
+    });
+    let mut problems = Vec::new();
+    for (name, values) in &moments {
+        let parameter = [".m", ".v", ".master"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        let (found, wanted) = (values.len(), sizes.get(parameter));
+        if wanted != Some(&found) {
+            problems.push(format!("{name}: found {found} values, wanted {}", wanted.copied().unwrap_or(0)));
+        }
+    }
+    if !problems.is_empty() {
+        return Err(TrainError::checkpoint(&file, &problems));
     }
     optimizer.restore(step, moments, device)
 }

@@ -43,19 +43,29 @@ pub(crate) fn start(config: &TrainConfig, identity: &RunIdentity) -> Result<Opti
     state.identity.check(identity)?;
     let source = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let is_inside = same_dir(&source, dir);
-    if let Some(newest) = newest.filter(|newest| *newest > state.step || !is_inside) {
+    let best = state.best.map(|best| best.step).filter(|step| *step != state.step);
+    // What a killed start has copied already may be there.
+    let of_this_run = |(step, path): &(u64, PathBuf)| {
+        let own = *step == state.step || Some(*step) == best;
+        own && checkpoint::read_state(path).is_ok_and(|found| found.identity == state.identity)
+    };
+    if let Some(newest) = newest.filter(|newest| match is_inside {
+        true => *newest > state.step,
+        false => !present.iter().all(of_this_run),
+    }) {
         return Err(in_use(newest, &path.display().to_string()));
     }
-    let own = atomic::checkpoint_path(dir, state.step);
-    let best = state.best.map(|best| best.step).filter(|step| *step != state.step);
+    let mut own = path.clone();
     if !is_inside {
-        copy_checkpoint(&path, &own)?;
+        own = atomic::checkpoint_path(dir, state.step);
+        // The best first: until the other is there, the run has not begun here.
         if let Some(step) = best {
             let earlier = atomic::checkpoint_path(&source, step);
             if earlier.is_dir() {
                 copy_checkpoint(&earlier, &atomic::checkpoint_path(dir, step))?;
             }
         }
+        copy_checkpoint(&path, &own)?;
     }
     let mut warning = None;
     if let Some(step) = best.filter(|step| !atomic::checkpoint_path(dir, *step).is_dir()) {

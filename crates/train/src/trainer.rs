@@ -7,8 +7,9 @@ use burnisher_kernels::DropoutKeys;
 use burnisher_lora::count_parameters;
 
 use crate::{
-    BestEvaluation, DecayRule, EarlyStopping, Event, Gradients, LossModel, Observer, Optimizer, RunIdentity,
-    StopReason, TrainConfig, TrainError, TrainerState, atomic, checkpoint, evaluate, resume,
+    BestEvaluation, DecayRule, EarlyStopping, EarlyStoppingState, Event, Gradients, LossModel, Observer,
+    Optimizer, RunIdentity, StopReason, TrainConfig, TrainError, TrainerState, atomic, checkpoint, evaluate,
+    resume,
 };
 
 /// Writes more files into a checkpoint, for example the adapter in PEFT's format.
@@ -97,6 +98,7 @@ impl<M: LossModel> Trainer<M> {
     /// holds everything to go on bit for bit; it is written to a temporary directory and renamed.
     ///
     /// # Errors
+    /// [`TrainError::Config`] with every value that cannot be used;
     /// [`TrainError::NonFinite`] with the step and the tensor when a loss or gradient is not finite
     /// (the last checkpoint stays); [`TrainError::ResumeMismatch`] for a checkpoint of another run;
     /// errors of files.
@@ -107,6 +109,7 @@ impl<M: LossModel> Trainer<M> {
         validation: Option<&Batches>,
     ) -> Result<Outcome<M>, TrainError> {
         let started = Instant::now();
+        self.config.validate()?;
         let (trainable, total) = count_parameters(&model);
         let Some(device) = model.devices().first().filter(|_| trainable > 0).cloned() else {
             return Err(TrainError::NothingTrainable { total });
@@ -136,6 +139,14 @@ impl<M: LossModel> Trainer<M> {
             }
         }
         self.emit(&Event::Started { trainable, total, rows: train.len(), total_steps });
+        let measured_on = validation.map(|set| format!("{:016x}", set.fingerprint()));
+        if state.step > 0 && state.validation != measured_on {
+            // Losses of two sets do not compare.
+            (state.best, state.early_stopping) = (None, EarlyStoppingState::default());
+            let text = "the validation set is another one than before: the best step counts from here on";
+            self.emit(&Event::Warning(text.to_owned()));
+        }
+        state.validation = measured_on;
         let mut early = EarlyStopping::resume(self.config.early_stopping, state.early_stopping);
         let mut first_validation = None;
         if let Some(set) = validation

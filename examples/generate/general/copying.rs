@@ -44,6 +44,43 @@ pub(super) fn copy(scene: &mut Scene) -> (String, String) {
     (scene.pick(COPY), text)
 }
 
+/// What repetitions are made of.
+const REPEATED: &[&str] = &[
+    "nonsense",
+    "nonsense",
+    "person",
+    "given",
+    "company",
+    "place",
+    "object",
+    "adjective",
+    "animal",
+    "number",
+    "code",
+    "amount",
+    "price",
+    "date",
+    "phone",
+    "product",
+    "percent",
+];
+
+/// A long row of words, names and numbers without order, and the same again: nothing but copying predicts it.
+pub(super) fn repetition(scene: &mut Scene) -> (String, String) {
+    let count = scene.rng().between(8, 24);
+    let kinds = if scene.rng().chance(40) { &REPEATED[..2] } else { REPEATED };
+    let separator = *scene.rng().choose(&[" ", " ", ", ", "\n", "; "]);
+    let items: Vec<String> = (0..count)
+        .map(|_| {
+            let kind = *scene.rng().choose(kinds);
+            scene.another().value(kind)
+        })
+        .collect();
+    let text = items.join(separator);
+    scene.set("text", text.clone());
+    (scene.pick(COPY), text)
+}
+
 /// Keys of forms and the kind of value each has.
 const FORM: &[(&str, &str)] = &[
     ("name", "person"),
@@ -264,7 +301,7 @@ mod tests {
 
     #[test]
     fn copies_are_exact() {
-        for (task, answer) in tasks(copy).into_iter().chain(tasks(look_up)) {
+        for (task, answer) in tasks(copy).into_iter().chain(tasks(look_up)).chain(tasks(repetition)) {
             assert!(task.contains(&answer), "{task}\n{answer}");
         }
     }

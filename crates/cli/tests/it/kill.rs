@@ -9,6 +9,32 @@ fn parameters(dir: &Path, step: u64) -> Vec<u8> {
         .expect("a complete checkpoint")
 }
 
+/// Starts a run and kills it (SIGKILL on Unix) as soon as it has written the checkpoint of `step`, or a later one.
+pub(crate) fn kill_after(config: &Path, out: &Path, step: u64) {
+    let mut child = program()
+        .args(["train", config.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let steps = || -> Vec<u64> {
+        let names = fs::read_dir(out).into_iter().flatten().map(|entry| entry.unwrap().file_name());
+        names.filter_map(|name| name.to_str()?.strip_prefix("checkpoint-")?.parse().ok()).collect()
+    };
+    let mut saved = false;
+    for _ in 0..24_000 {
+        saved = steps().iter().any(|found| *found >= step);
+        if saved {
+            break;
+        }
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    let status = child.wait().unwrap();
+    assert!(saved, "no checkpoint of step {step} within two minutes");
+    assert!(!status.success(), "the run was done before it could be killed");
+}
+
 #[test]
 fn a_killed_run_resumes_to_the_same_bytes() {
     let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -16,19 +42,11 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     let config = small_run(whole.path(), 30, options);
     succeed(&["train", config.to_str().unwrap()]);
     let config = small_run(killed.path(), 30, options);
-    for wait in [400, 700, 1100, 300] {
-        let mut child = program()
-            .args(["train", config.to_str().unwrap()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        sleep(Duration::from_millis(wait));
-        // SIGKILL on Unix.
-        child.kill().unwrap();
-        child.wait().unwrap();
+    for step in [2, 5, 6, 11] {
+        kill_after(&config, &killed.path().join("out"), step);
     }
-    succeed(&["train", config.to_str().unwrap()]);
+    let (_, err) = succeed(&["train", config.to_str().unwrap()]);
+    assert!(err.contains("resumed at step"), "{err}");
     assert!(parameters(whole.path(), 24) == parameters(killed.path(), 24), "resumed parameters differ");
     let adapter = |dir: &Path| fs::read(dir.join("out/adapter/adapter_model.safetensors")).unwrap();
     assert!(adapter(whole.path()) == adapter(killed.path()), "adapters differ");

@@ -52,6 +52,15 @@ fn a_qlora_adapter_merges_into_the_base_it_was_trained_on() {
     let say = |model: &[&str]| succeed(&[&prompt[..], model].concat()).0;
     assert_eq!(say(&["--model", &merged]), say(&["--model", &model, "--nf4", "--adapter", &adapter]));
 
+    // Only the adapted projections became dense; the file says so, for other readers.
+    let config: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(at("merged/config.json")).unwrap()).unwrap();
+    let skipped = config["quantization_config"]["llm_int8_skip_modules"].as_array().unwrap();
+    assert!(
+        skipped.contains(&"model.layers.0.self_attn.q_proj".into()) && skipped.contains(&"lm_head".into())
+    );
+    assert!(!skipped.contains(&"model.layers.0.mlp.up_proj".into()), "{skipped:?}");
+
     let before = fs::read(dir.path().join("merged/model.safetensors")).unwrap();
     let error = fail(&["merge", "--model", &merged, "--adapter", &adapter, "--out", &merged]);
     assert!(error.contains("--out is the directory of --model"), "{error}");
@@ -113,8 +122,28 @@ fn logits_equal_transformers() {
         assert!((loss - want).abs() < 1e-5 * want + 1e-6, "{model}: {loss}, wanted {want}");
         let bytes = fs::read(&out).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
-        assert_eq!(file.tensor("logits").unwrap().shape().len(), 3);
         assert_eq!(file.tensor("token_losses").unwrap().dtype(), Dtype::F32);
+        let floats = |view: TensorView<'_>| -> Vec<f32> {
+            view.data().as_chunks::<4>().0.iter().map(|raw| f32::from_le_bytes(*raw)).collect()
+        };
+        let got = floats(file.tensor("logits").unwrap());
+        let bytes = match &adapter {
+            Some(adapter) => fs::read(adapter.join("reference.safetensors")).unwrap(),
+            None => fs::read(&input).unwrap(),
+        };
+        let reference = SafeTensors::deserialize(&bytes).unwrap();
+        let name = if adapter.is_some() { "logits_seq0" } else { "logits" };
+        // Sequence 0 has no padding, where the reference is 0.
+        let want = floats(reference.tensor(name).unwrap());
+        let count = if adapter.is_some() {
+            want.len()
+        } else {
+            want.len() / file.tensor("logits").unwrap().shape()[0]
+        };
+        let unpadded = want[..count].iter().rposition(|&value| value != 0.0).unwrap() + 1;
+        let worst =
+            got.iter().zip(&want[..unpadded]).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
+        assert!(worst <= 1e-4, "{model}: logits differ by {worst}");
     }
 }
 
@@ -230,6 +259,11 @@ fn eval_scores_a_model_alone_and_against_its_adapter() {
     assert!(error.contains("blue") && error.contains("bleu"), "{error}");
     let error = fail(&["eval", "--model", &model, "--data", &data, "--columns", "question"]);
     assert!(error.contains("NAME=COLUMN"), "{error}");
+    for (out, wanted) in [(at("report.md"), "ends in .json"), (data.clone(), "ends in .json")] {
+        let error = fail(&["eval", "--model", &model, "--data", &data, "--out", &out]);
+        assert!(error.contains(wanted), "{error}");
+    }
+    assert!(fs::read_to_string(&data).unwrap().lines().count() == 20, "the data is still there");
 }
 
 #[test]

@@ -32,6 +32,29 @@ fn lora_and_qlora_run_and_report_counts() {
 }
 
 #[test]
+fn a_killed_run_loses_nothing() {
+    let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let with_checkpoints = |dir: &std::path::Path| {
+        let config = run_file(dir, "  quant: nf4\n")?;
+        let text =
+            fs::read_to_string(&config).unwrap().replace("max_steps: 2", "max_steps: 5\n  save_every: 1");
+        fs::write(&config, text).unwrap();
+        Some(config)
+    };
+    let Some(config) = with_checkpoints(whole.path()) else { return };
+    succeed(&["train", config.to_str().unwrap()]);
+    let config = with_checkpoints(killed.path()).unwrap();
+    for step in [1, 3] {
+        crate::kill::kill_after(&config, &killed.path().join("out"), step);
+    }
+    let (_, err) = succeed(&["train", config.to_str().unwrap()]);
+    assert!(err.contains("resumed at step"), "{err}");
+    let adapter =
+        |dir: &std::path::Path| fs::read(dir.join("out/adapter/adapter_model.safetensors")).unwrap();
+    assert!(adapter(whole.path()) == adapter(killed.path()), "adapters differ");
+}
+
+#[test]
 fn the_three_shared_questions_stop_the_run_until_leaks_are_allowed() {
     let dir = tempfile::tempdir().unwrap();
     let Some(config) = run_file(dir.path(), "") else { return };

@@ -19,9 +19,7 @@ struct Matrix {
 }
 
 impl Matrix {
-    /// # Safety
-    /// `data` must be valid for every element that products read; the constness is the caller's promise not to
-    /// use the matrix as a destination.
+    /// A matrix that products only read. Creating it is safe; [`product`] says what must hold.
     fn read(data: &[f32], row: usize, col: usize) -> Self {
         Self { data: data.as_ptr().cast_mut(), row, col }
     }

@@ -1,7 +1,7 @@
 //! Fast paths of Flex in f32, over slices. Every function here has its reference in `ops`.
 //!
-//! Work is cut into pieces of a fixed size, whatever the number of threads: results are the same on every machine
-//! with the same instruction set, and a resumed run goes on bit for bit.
+//! Work is cut into pieces of a fixed size, whatever the number of threads: on one machine results are the same, and a
+//! resumed run goes on bit for bit.
 
 pub(crate) mod attention;
 pub(crate) mod elementwise;

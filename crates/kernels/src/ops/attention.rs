@@ -32,7 +32,8 @@ impl AttentionMask {
     /// keys before it (Mistral, arXiv:2310.06825, §2).
     ///
     /// # Panics
-    /// If the segments are not a multiple of `batch`, or there are more queries than keys.
+    /// If the segments are not a multiple of `batch`, there are more queries than keys, or the queries' segments are
+    /// not the last of the keys'.
     pub fn causal(
         batch: usize,
         query_segments: &[u32],
@@ -56,6 +57,11 @@ impl AttentionMask {
                     start = position;
                 }
                 if position >= keys - queries {
+                    let query = query_segments[first.len()];
+                    assert_eq!(
+                        query, segments[position],
+                        "attention mask: queries must be the last of the keys"
+                    );
                     let oldest = window.map_or(0, |w| (position + 1).saturating_sub(w));
                     first.push(start.max(oldest) as u32);
                 }
@@ -105,7 +111,7 @@ pub struct AttentionOptions {
 /// - output: as `q`
 ///
 /// # Panics
-/// If `heads` is not a multiple of `kv_heads`, or shapes do not fit the mask.
+/// If `heads` is not a multiple of `kv_heads`, or shapes do not fit each other or the mask.
 pub fn attention(
     q: Tensor<4>,
     k: Tensor<4>,
@@ -113,9 +119,17 @@ pub fn attention(
     mask: &AttentionMask,
     options: AttentionOptions,
 ) -> Tensor<4> {
-    let [batch, heads, queries, _] = q.dims();
+    let [batch, heads, queries, dim] = q.dims();
     let [_, kv_heads, keys, _] = k.dims();
-    assert_eq!(heads % kv_heads, 0, "attention: {heads} heads over {kv_heads} key/value heads");
+    assert!(
+        kv_heads > 0 && heads.is_multiple_of(kv_heads),
+        "attention: {heads} heads over {kv_heads} key/value heads"
+    );
+    assert_eq!(
+        k.dims(),
+        [batch, kv_heads, keys, dim],
+        "attention: k must be [batch, kv_heads, keys, head_dim]"
+    );
     let of_mask = [mask.batch, mask.queries, mask.keys];
     assert_eq!(of_mask, [batch, queries, keys], "attention: mask must be [batch, queries, keys]");
     assert_eq!(k.dims(), v.dims(), "attention: k and v must have one shape");

@@ -23,6 +23,9 @@ pub enum NormWeight {
 ///
 /// # Shapes
 /// - `x`: `[.., h]`, `weight`: `[h]`, output: as `x`
+///
+/// # Panics
+/// If `weight` is not as long as the last dimension of `x`.
 pub fn rms_norm<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<1>,
@@ -31,6 +34,7 @@ pub fn rms_norm<const D: usize>(
 ) -> Tensor<D> {
     let shape = x.dims();
     let width = shape[D - 1];
+    assert_eq!(weight.dims(), [width], "rms_norm: weight must be [h]");
     let x = x.reshape([shape[..D - 1].iter().product::<usize>(), width]);
     let y = if backend::has_extension(&x) {
         backend::block::rms_norm(x, weight, epsilon, form)

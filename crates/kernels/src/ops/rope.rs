@@ -13,7 +13,14 @@ use crate::cpu;
 ///
 /// # Shapes
 /// - `x`: `[batch, heads, t, d]`; `cos`, `sin`: `[batch, 1, t, d]` in `x`'s dtype; output: as `x`
+///
+/// # Panics
+/// If the shapes of the tables do not fit.
 pub fn rope(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
+    let [batch, _, length, dim] = x.dims();
+    for table in [&cos, &sin] {
+        assert_eq!(table.dims(), [batch, 1, length, dim], "rope: cos and sin must be [batch, 1, t, d]");
+    }
     if backend::has_extension(&x) {
         backend::block::rope(x, cos.without_autodiff(), sin.without_autodiff())
     } else {

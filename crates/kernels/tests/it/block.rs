@@ -21,7 +21,7 @@ fn is_flex(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     return *device == Device::flex();
     #[cfg(not(feature = "flex"))]
-    return device.is_autodiff() && false;
+    return false;
 }
 
 fn leaf<const D: usize>(shape: [usize; D], salt: u64, dtype: DType, device: &Device) -> Tensor<D> {
@@ -172,9 +172,37 @@ fn gated_activation_equals_its_reference_in_values_and_gradients() {
     }
 }
 
+/// A key that is narrower than the query would be read past its end.
+#[cfg(feature = "flex")]
+#[test]
+#[should_panic(expected = "k must be [batch, kv_heads, keys, head_dim]")]
+fn attention_refuses_keys_of_another_width() {
+    let device = Device::flex();
+    let mask = AttentionMask::causal(1, &[1; 4], &[1; 4], None, &device);
+    let q = leaf([1, 2, 4, 8], 1, DType::F32, &device);
+    let k = leaf([1, 2, 4, 6], 2, DType::F32, &device);
+    attention(q, k.clone(), k, &mask, AttentionOptions { scale: 1.0 });
+}
+
+#[cfg(feature = "flex")]
+#[test]
+#[should_panic(expected = "queries must be the last of the keys")]
+fn a_mask_refuses_queries_of_other_documents() {
+    AttentionMask::causal(1, &[1, 1], &[1, 1, 2], None, &Device::flex());
+}
+
 #[test]
 fn nothing_in_gives_nothing_out() {
     for device in devices() {
+        let heads = leaf([0, 2, 3, 4], 4, DType::F32, &device);
+        let table = leaf([0, 1, 3, 4], 5, DType::F32, &device).without_autodiff();
+        assert_eq!(rope(heads.clone(), table.clone(), table).dims(), [0, 2, 3, 4]);
+        if is_flex(&device) {
+            let mask = AttentionMask::causal(0, &[], &[], None, &device);
+            let none = leaf([0, 2, 0, 4], 6, DType::F32, &device);
+            let options = AttentionOptions { scale: 1.0 };
+            assert_eq!(attention(none.clone(), none.clone(), none, &mask, options).dims(), [0, 2, 0, 4]);
+        }
         let x = leaf([0, 4], 1, DType::F32, &device);
         let weight = leaf([4], 2, DType::F32, &device);
         assert_eq!(rms_norm(x, weight, 1e-5, NormWeight::Plain).dims(), [0, 4]);

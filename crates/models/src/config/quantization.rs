@@ -30,6 +30,13 @@ impl QuantizationConfig {
         self
     }
 
+    /// Names the modules that were left as they are, by their paths; the head is one of them unless it was quantized.
+    #[must_use]
+    pub fn with_skip_modules(mut self, modules: impl IntoIterator<Item = String>) -> Self {
+        self.skip_modules = Some(modules.into_iter().collect());
+        self
+    }
+
     /// What other readers shall compute in: f32, f16 or bf16.
     ///
     /// # Panics

@@ -45,6 +45,8 @@ pub struct LlamaShape {
     pub eos_token_ids: Vec<u32>,
     /// The token that fills rows.
     pub pad_token_id: Option<u32>,
+    /// Standard deviation of fresh weights.
+    pub initializer_range: f64,
     /// What the weights will be stored in: f32, f16 or bf16.
     pub dtype: CheckpointDtype,
 }
@@ -66,6 +68,7 @@ impl Default for LlamaShape {
             bos_token_id: Some(1),
             eos_token_ids: vec![2],
             pad_token_id: None,
+            initializer_range: 0.02,
             dtype: CheckpointDtype::F32,
         }
     }
@@ -88,7 +91,7 @@ impl ModelConfig {
             "head_dim": shape.head_dim,
             "hidden_act": family.hidden_act,
             "hidden_size": shape.hidden_size,
-            "initializer_range": 0.02,
+            "initializer_range": shape.initializer_range,
             "intermediate_size": shape.intermediate_size,
             "max_position_embeddings": shape.max_position_embeddings,
             "mlp_bias": false,
@@ -110,6 +113,11 @@ impl ModelConfig {
         let mut config = Self::from_map(raw, Path::new(CONFIG_FILE))?;
         config.raw.insert("head_dim".to_owned(), config.head_dim.into());
         Ok(config)
+    }
+
+    /// Standard deviation of fresh weights: what the file says, or transformers' default of 0.02.
+    pub fn initializer_range(&self) -> f64 {
+        self.raw.get("initializer_range").and_then(Value::as_f64).unwrap_or(0.02)
     }
 
     /// Says what the weights will be stored in. A file in the old spelling keeps it.

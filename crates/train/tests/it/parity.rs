@@ -179,6 +179,22 @@ fn every_parameter_of_a_quantized_base_cannot_be_trained() {
 }
 
 #[test]
+fn a_model_with_an_adapter_takes_no_second_one() {
+    let Some(dir) = adapter_dir("llama2", "lora_qv") else { return };
+    let adapted = || load("llama2", "lora_qv").unwrap().0;
+    let merged = || merge(adapted()).unwrap();
+    for error in [
+        attach(&LoraConfig::new(2), adapted(), 1, &device()).unwrap_err(),
+        attach(&LoraConfig::new(2), merged(), 1, &device()).unwrap_err(),
+        load_peft(&dir, merged(), false, &device()).unwrap_err(),
+        train_all(adapted()).unwrap_err(),
+    ] {
+        assert!(matches!(&error, LoraError::HasAdapter { modules } if modules.len() == 4), "{error}");
+    }
+    assert!(attach(&LoraConfig::new(2), merge_and_unload(adapted()).unwrap(), 1, &device()).is_ok());
+}
+
+#[test]
 fn merged_weights_equal_peft_and_unmerging_restores_the_base() {
     for (model_name, variant) in VARIANTS {
         let what = format!("{model_name}/{variant}");

@@ -5,8 +5,8 @@ use std::path::Path;
 use burn::tensor::Device;
 use burnisher_data::{BatchConfig, Batches, Encoded, Packing, Row, pack};
 use burnisher_kernels::DropoutKeys;
-use burnisher_lora::{LoraConfig, attach, visit_parameters};
-use burnisher_models::{CausalLm, LoadConfig};
+use burnisher_lora::{LoraConfig, attach, train_all, visit_parameters};
+use burnisher_models::{CausalLm, ComputeDtype, LoadConfig};
 use burnisher_quant::QuantConfig;
 use burnisher_train::{
     EarlyStoppingConfig, Event, Gradients, Outcome, Resume, StopReason, TrainConfig, TrainError, Trainer,
@@ -165,6 +165,48 @@ fn a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one() {
     }
 }
 
+/// Every parameter in 16 bits, with its f32 copy in the optimizer.
+#[test]
+fn a_resumed_bf16_run_ends_bit_for_bit_and_learns() {
+    let bf16 = || {
+        let load = LoadConfig::new().with_dtype(ComputeDtype::Bf16);
+        train_all(CausalLm::from_pretrained(fixture("models/llama3"), &load, &device()).unwrap()).unwrap()
+    };
+    let run = |dir: &Path| {
+        let mut config = config(dir, 12);
+        config.learning_rate = 1e-3;
+        Trainer::new(config).train(bf16(), &batches(&LENGTHS), None).unwrap()
+    };
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let want = run(whole.path());
+    run(parts.path());
+    for step in (6..=12).step_by(2) {
+        std::fs::remove_dir_all(parts.path().join(format!("checkpoint-{step}"))).unwrap();
+    }
+    assert_eq!(trained(&run(parts.path()).model), trained(&want.model));
+    let loss = |model: &CausalLm| evaluate(model, &batches(&LENGTHS), 4).unwrap().mean;
+    assert!(loss(&want.model) < 0.9 * loss(&bf16()), "{} -> {}", loss(&bf16()), loss(&want.model));
+}
+
+#[test]
+fn the_best_of_another_validation_set_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = train(dir.path(), 4, false).unwrap();
+    assert!(first.best.is_some());
+    let again =
+        Trainer::new(config(dir.path(), 4)).train(model(false, 0.2), &batches(&LENGTHS), None).unwrap();
+    assert_eq!(again.best, None, "without validation the last step counts");
+}
+
+#[test]
+fn settings_without_meaning_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path(), 2);
+    (config.batch_size, config.keep_checkpoints) = (0, 0);
+    let error = Trainer::new(config).train(model(false, 0.0), &batches(&LENGTHS), None).unwrap_err();
+    assert!(matches!(&error, TrainError::Config(problems) if problems.len() == 2), "{error}");
+}
+
 #[test]
 fn the_best_parameters_come_back() {
     let dir = tempfile::tempdir().unwrap();
@@ -287,9 +329,10 @@ fn a_missing_best_checkpoint_is_a_warning_and_not_the_end() {
             sender.send(text.clone()).unwrap();
         }
     };
+    let validation = batches(&[12, 6, 15]);
     let outcome = Trainer::new(config(dir.path(), 4))
         .observe(observer)
-        .train(model(false, 0.2), &batches(&LENGTHS), None)
+        .train(model(false, 0.2), &batches(&LENGTHS), Some(&validation))
         .unwrap();
     assert_eq!(outcome.best, None);
     assert!(receiver.try_recv().unwrap().contains("checkpoint-3"));
