@@ -20,9 +20,12 @@ use burnisher::{
     eval::{Comparison, ForgettingConfig, Metric, Report, ReportSample},
     lora::load_peft,
     models::{CausalLm, GenerateConfig, LoadConfig, stop_ids},
-    train::{Progress, RunConfig, answers, prompts, run, text_losses},
+    train::{answers, prompts, text_losses},
 };
-use burnisher_examples::assets::{self, BASE};
+use burnisher_examples::{
+    assets::{self, BASE},
+    short_run::train_adapter,
+};
 use clap::Parser;
 
 /// Base against adapter on the test set of the finance task.
@@ -102,16 +105,4 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     println!("report: {}", out.join("report.json").display());
     Ok(())
-}
-
-/// A short run without validation.
-fn train_adapter(out: &Path, steps: u64, device: &Device) -> Result<PathBuf, Box<dyn Error>> {
-    let mut config = RunConfig::new(BASE, assets::finance("train"), out);
-    for field in ["lora.r=16", "lora.lora_alpha=32", "lora.target_modules=all-linear", "train.batch_size=8"] {
-        config.set(field)?;
-    }
-    config.data.validation_fraction = 0.0;
-    config.train.max_steps = Some(steps);
-    config.train.learning_rate = 2e-3;
-    Ok(run(&config, device, vec![Box::new(Progress::stderr())], &mut |line| println!("{line}"))?.saved)
 }

@@ -9,3 +9,4 @@
 pub mod assets;
 pub mod generate;
 pub mod measure;
+pub mod short_run;

@@ -20,9 +20,12 @@ use burnisher::{
     lora::{load_peft, merge_and_unload},
     models::{CausalLm, GenerateConfig, LoadConfig, WriteOptions, copy_tokenizer_files, stop_ids},
     quant::QuantConfig,
-    train::{Progress, RunConfig, prompts, run},
+    train::prompts,
 };
-use burnisher_examples::assets::{self, BASE};
+use burnisher_examples::{
+    assets::{self, BASE},
+    short_run::train_adapter,
+};
 use clap::Parser;
 
 /// From an adapter to a model that needs none.
@@ -104,16 +107,4 @@ fn weight_bytes(dir: &Path) -> io::Result<u64> {
         sum += if is_weights { entry.metadata()?.len() } else { 0 };
     }
     Ok(sum)
-}
-
-/// A short run without validation.
-fn train_adapter(out: &Path, steps: u64, device: &Device) -> Result<PathBuf, Box<dyn Error>> {
-    let mut config = RunConfig::new(BASE, assets::finance("train"), out);
-    for field in ["lora.r=16", "lora.lora_alpha=32", "lora.target_modules=all-linear", "train.batch_size=8"] {
-        config.set(field)?;
-    }
-    config.data.validation_fraction = 0.0;
-    config.train.max_steps = Some(steps);
-    config.train.learning_rate = 2e-3;
-    Ok(run(&config, device, vec![Box::new(Progress::stderr())], &mut |line| println!("{line}"))?.saved)
 }

@@ -19,7 +19,7 @@ use burnisher::{
         TrainOn, pack,
     },
     lora::train_all,
-    models::{CausalLm, CheckpointDtype, LlamaShape, ModelConfig, WriteOptions},
+    models::{CausalLm, CheckpointDtype, LlamaShape, ModelConfig, WriteOptions, copy_tokenizer_files},
     train::{LrSchedule, Progress, TrainConfig, Trainer},
 };
 use burnisher_examples::assets::{PRETRAINING_SEED as SEED, PRETRAINING_TASKS};
@@ -50,7 +50,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let args = Args::parse();
     let started = Instant::now();
     let device = Device::flex();
-    let tokenizer = make_tokenizer(&args.out)?;
+    // Beside the weights only when they are there too: a stopped run leaves the old model whole.
+    let tokenizer_dir = args.work.join("tokenizer");
+    let tokenizer = make_tokenizer(&tokenizer_dir)?;
 
     let train = batches(SEED, [6_000, PRETRAINING_TASKS, 9_000], &tokenizer)?;
     let held_out = batches(SEED + 1, [60, 300, 30], &tokenizer)?;
@@ -89,6 +91,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let outcome = Trainer::new(run).observe(Progress::stderr()).train(model, &train, Some(&held_out))?;
 
     outcome.model.save_pretrained(&args.out, Some(FloatDType::BF16), &WriteOptions::new())?;
+    copy_tokenizer_files(&tokenizer_dir, &args.out)?;
     let record = json!({
         "steps": outcome.steps,
         "tokens_in_last_run": outcome.tokens,
