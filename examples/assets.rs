@@ -14,7 +14,7 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets");
 /// The seed of the pre-training text.
 pub const PRETRAINING_SEED: u64 = 2026;
 /// Tasks that pre-training shows.
-pub const PRETRAINING_TASKS: usize = 45_000;
+pub const PRETRAINING_TASKS: usize = 130_000;
 const SEED: u64 = 7;
 /// Not the seed of the pre-training text nor of its held-out part.
 const GENERAL_SEED: u64 = 4_000;
@@ -29,6 +29,11 @@ pub fn general() -> PathBuf {
     PathBuf::from(FOLDER).join("general.jsonl")
 }
 
+/// General tasks that pre-training showed, to rehearse them while fine-tuning; none of them is in [`general`].
+pub fn replay() -> PathBuf {
+    PathBuf::from(FOLDER).join("replay.jsonl")
+}
+
 /// Every data file with the rows that belong in it.
 pub fn data_files() -> Vec<(PathBuf, Vec<Value>)> {
     let finance_rows = |count, split| {
@@ -39,11 +44,13 @@ pub fn data_files() -> Vec<(PathBuf, Vec<Value>)> {
     let mut tasks = general_instructions(GENERAL_SEED, 300);
     tasks.retain(|task| !known.contains(task));
     tasks.truncate(150);
+    let rehearsed = general_instructions(PRETRAINING_SEED, 500);
     vec![
         (finance("train"), finance_rows(1500, Split::Train)),
         (finance("validation"), finance_rows(100, Split::Validation)),
         (finance("test"), finance_rows(300, Split::Test)),
         (general(), tasks.iter().map(|(user, answer)| chat_row(user, answer)).collect()),
+        (replay(), rehearsed.iter().map(|(user, answer)| chat_row(user, answer)).collect()),
     ]
 }
 

@@ -16,11 +16,13 @@ use serde_json::Value;
 /// Prompts that run together.
 const BATCH: usize = 25;
 
-/// A model's answers to the task, and its losses and answers on general text.
+/// A model's answers and losses on the task, and the same on general text.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// One answer per prompt of the task.
+    /// One answer per record of the task.
     pub answers: Vec<String>,
+    /// The loss of each reference answer of the task.
+    pub losses: Vec<TextLoss>,
     /// The loss of each general record, over all of its tokens.
     pub general_losses: Vec<TextLoss>,
     general_answers: Vec<String>,
@@ -35,9 +37,10 @@ impl Measured {
     pub fn new(
         model: &CausalLm,
         tokenizer: &Tokenizer,
-        task: &[Prompt],
+        task: &[Record],
         general: &[Record],
     ) -> Result<Self, Box<dyn Error>> {
+        let task_prompts = prompts(task, tokenizer)?;
         let config = GenerateConfig::new().with_max_new_tokens(120).with_stop_ids(stop_ids(
             None,
             model,
@@ -50,14 +53,18 @@ impl Measured {
                 let _ = write!(stderr(), "\r{}/{total} answers", before + done);
             })
         };
-        let (answers, general_answers) = (answer(task, 0)?, answer(&general_prompts, task.len())?);
+        let (answers, general_answers) = (answer(&task_prompts, 0)?, answer(&general_prompts, task.len())?);
         let _ = writeln!(stderr());
-        let encoder = Encoder::new(tokenizer, EncodeConfig::new(512).with_train_on(TrainOn::Everything))?;
-        let rows = pack(encoder.encode_all(general)?.encoded, 512, Packing::None);
-        let set = Batches::new(rows, BatchConfig::new(tokenizer.padding_id()).with_shuffle(false));
+        let losses = |records: &[Record], part| -> Result<Vec<TextLoss>, Box<dyn Error>> {
+            let encoder = Encoder::new(tokenizer, EncodeConfig::new(512).with_train_on(part))?;
+            let rows = pack(encoder.encode_all(records)?.encoded, 512, Packing::None);
+            let set = Batches::new(rows, BatchConfig::new(tokenizer.padding_id()).with_shuffle(false));
+            Ok(text_losses(model, &set, BATCH)?)
+        };
         Ok(Self {
             answers,
-            general_losses: text_losses(model, &set, BATCH)?,
+            losses: losses(task, TrainOn::Completions)?,
+            general_losses: losses(general, TrainOn::Everything)?,
             general_answers,
             general_references: general_prompts.into_iter().map(|prompt| vec![prompt.reference]).collect(),
         })

@@ -33,7 +33,7 @@ use serde_json::json;
 #[derive(Parser)]
 struct Args {
     /// Optimizer steps of 8 rows of up to 256 tokens.
-    #[arg(long, default_value_t = 3200)]
+    #[arg(long, default_value_t = 8000)]
     steps: u64,
     /// Where the model goes.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/base"))]
@@ -43,7 +43,7 @@ struct Args {
     work: PathBuf,
 }
 
-const VOCABULARY: usize = 2048;
+const VOCABULARY: usize = 1024;
 const LENGTH: usize = 256;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let tokenizer_dir = args.work.join("tokenizer");
     let tokenizer = make_tokenizer(&tokenizer_dir)?;
 
-    let train = batches(SEED, [6_000, PRETRAINING_TASKS, 9_000], &tokenizer)?;
+    let train = batches(SEED, [6_000, PRETRAINING_TASKS, 20_000], &tokenizer)?;
     let held_out = batches(SEED + 1, [60, 300, 30], &tokenizer)?;
     println!("{} rows, {} tokens; vocabulary {}", train.len(), train.target_tokens(), tokenizer.vocab_size());
 
@@ -80,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     run.output_dir = args.work;
     run.max_steps = Some(args.steps);
     run.batch_size = 8;
-    run.learning_rate = 3e-3;
+    run.learning_rate = 4e-3;
     run.schedule = LrSchedule::Cosine;
     run.warmup_ratio = Some(0.05);
     run.weight_decay = 0.05;

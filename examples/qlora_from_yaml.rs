@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         format!("data.train={}", data("train")),
         format!("data.validation={}", data("validation")),
         format!("data.test={}", data("test")),
+        format!("data.replay={}", assets::replay().display()),
         format!("train.output_dir={OUT}"),
     ];
     overrides.extend(args.overrides);

@@ -122,7 +122,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "NAME=COLUMN")]
     pub(crate) columns: Vec<String>,
     /// Metrics, separated by commas: exact_match, squad_exact_match, squad_f1, entity_precision, entity_recall,
-    /// entity_f1, rouge1, rouge2, rougeL, rougeLsum, bleu. The loss is always measured.
+    /// entity_f1, rouge1, rouge2, rougeL, rougeLsum, bleu. Loss and perplexity are always measured.
     #[arg(long, value_delimiter = ',', default_value = "exact_match,squad_f1,rougeL")]
     pub(crate) metrics: Vec<String>,
     /// Only the first records of the file.

@@ -28,7 +28,12 @@ const SAMPLES: usize = 3;
 
 pub(crate) fn run(args: &EvalArgs) -> Outcome {
     let started = Instant::now();
-    let metrics = args.metrics.iter().map(|name| name.parse()).collect::<Result<Vec<Metric>, _>>()?;
+    let mut metrics = args.metrics.iter().map(|name| name.parse()).collect::<Result<Vec<Metric>, _>>()?;
+    // It comes from the losses, asked for or not.
+    metrics.retain(|metric| *metric != Metric::Perplexity);
+    if metrics.is_empty() {
+        return Err("--metrics: perplexity is always measured; wanted a metric of answers as well".into());
+    }
     let tokenizer = Tokenizer::from_dir(&args.model.model)?;
     let set = Set::read(args, &tokenizer)?;
     let base = load_base(&args.model)?;
@@ -145,9 +150,12 @@ fn alone(
         .with_bootstrap(*config)
         .evaluate(&result.answers, &set.references())?;
     let loss = bootstrap(&result.losses, config, loss_per_token)?;
-    let mut report = Report::new()
-        .with_field("loss", json!({ "value": loss.value, "interval": loss.interval }))?
-        .with_field("perplexity", loss.value.exp())?;
+    let perplexity = bootstrap(&result.losses, config, |texts| loss_per_token(texts).exp())?;
+    let mut report = Report::new();
+    for (name, estimate) in [("loss", loss), ("perplexity", perplexity)] {
+        report =
+            report.with_field(name, json!({ "value": estimate.value, "interval": estimate.interval }))?;
+    }
     for (metric, score) in scores {
         report = report.with_field(metric.to_string(), serde_json::to_value(score)?)?;
     }
@@ -172,7 +180,8 @@ fn compared(
     let comparison = Comparison::new(MetricSet::from(metrics.to_vec()).with_bootstrap(config))
         .with_base(&base.answers)
         .with_tuned(&tuned.answers)
-        .against(&set.references())?;
+        .against(&set.references())?
+        .with_losses(&base.losses, &tuned.losses)?;
     let loss = ForgettingConfig::new().with_bootstrap(config).assess(&base.losses, &tuned.losses)?;
     let samples = set.prompts.iter().zip(base.answers.iter().zip(&tuned.answers)).take(SAMPLES);
     let samples = samples.map(|(prompt, (base, tuned))| ReportSample {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap::BootstrapConfig;
+use crate::bootstrap::{BootstrapConfig, PairedEstimate, paired_bootstrap};
 use crate::error::{EvalError, check_references};
+use crate::loss::{check_pairs, loss_per_token};
 use crate::metric::Metric;
 use crate::metric_set::MetricSet;
+use crate::perplexity::TextLoss;
 
 /// A base and a tuned system, compared by some metrics.
 ///
@@ -60,24 +62,16 @@ impl Comparison {
             let (estimate, unparsable) =
                 examples.paired([&self.base, &self.tuned], references, &bootstrap)?;
             Ok(MetricComparison {
-                base: estimate.base.value,
-                tuned: estimate.tuned.value,
-                difference: estimate.difference.value,
-                interval: estimate.difference.interval,
-                base_interval: estimate.base.interval,
-                tuned_interval: estimate.tuned.interval,
-                p_value: estimate.p_value,
-                count: references.len(),
-                higher_is_better: metric.higher_is_better(),
                 base_unparsable: unparsable.map(|[base, _]| base),
                 tuned_unparsable: unparsable.map(|[_, tuned]| tuned),
+                ..MetricComparison::new(metric, estimate, references.len())
             })
         })?;
         Ok(ComparisonReport { metrics, bootstrap })
     }
 }
 
-/// One metric of two systems. Scores are 0..100.
+/// One metric of two systems. Scores are 0..100, but for perplexity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MetricComparison {
     /// Score of the base system.
@@ -106,6 +100,24 @@ pub struct MetricComparison {
     pub tuned_unparsable: Option<usize>,
 }
 
+impl MetricComparison {
+    fn new(metric: Metric, estimate: PairedEstimate, count: usize) -> Self {
+        Self {
+            base: estimate.base.value,
+            tuned: estimate.tuned.value,
+            difference: estimate.difference.value,
+            interval: estimate.difference.interval,
+            base_interval: estimate.base.interval,
+            tuned_interval: estimate.tuned.interval,
+            p_value: estimate.p_value,
+            count,
+            higher_is_better: metric.higher_is_better(),
+            base_unparsable: None,
+            tuned_unparsable: None,
+        }
+    }
+}
+
 /// What [`Comparison::against`] found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ComparisonReport {
@@ -113,4 +125,18 @@ pub struct ComparisonReport {
     pub metrics: BTreeMap<Metric, MetricComparison>,
     /// How the intervals were drawn.
     pub bootstrap: BootstrapConfig,
+}
+
+impl ComparisonReport {
+    /// Adds [`Metric::Perplexity`]: of the texts whose losses these are, in the same order for both systems.
+    ///
+    /// # Errors
+    /// As [`LossComparison::new`](crate::LossComparison::new).
+    pub fn with_losses(mut self, base: &[TextLoss], tuned: &[TextLoss]) -> Result<Self, EvalError> {
+        check_pairs(base, tuned)?;
+        let estimate = paired_bootstrap(base, tuned, &self.bootstrap, |texts| loss_per_token(texts).exp())?;
+        let metric = Metric::Perplexity;
+        self.metrics.insert(metric, MetricComparison::new(metric, estimate, base.len()));
+        Ok(self)
+    }
 }

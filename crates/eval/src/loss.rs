@@ -47,13 +47,7 @@ impl LossComparison {
     /// that is not finite, a base loss of 0, a perplexity too large for a float, bootstrap options out of
     /// range.
     pub fn new(base: &[TextLoss], tuned: &[TextLoss], config: &BootstrapConfig) -> Result<Self, EvalError> {
-        check_systems(METRIC, base.len(), tuned.len())?;
-        check("loss comparison, base", base)?;
-        check("loss comparison, tuned", tuned)?;
-        if let Some(index) = base.iter().zip(tuned).position(|(base, tuned)| base.tokens != tuned.tokens) {
-            let (base, tuned) = (base[index].tokens, tuned[index].tokens);
-            return Err(EvalError::TokenMismatch { metric: METRIC, index, base, tuned });
-        }
+        check_pairs(base, tuned)?;
         let estimate = paired_bootstrap(base, tuned, config, loss_per_token)?;
         let (before, after) = (estimate.base.value, estimate.tuned.value);
         if before <= 0.0 {
@@ -81,6 +75,20 @@ impl LossComparison {
             count: base.len(),
             tokens: base.iter().map(|text| text.tokens).sum(),
         })
+    }
+}
+
+/// The losses of both systems must be of the same texts in the same tokens.
+pub(crate) fn check_pairs(base: &[TextLoss], tuned: &[TextLoss]) -> Result<(), EvalError> {
+    check_systems(METRIC, base.len(), tuned.len())?;
+    check("loss comparison, base", base)?;
+    check("loss comparison, tuned", tuned)?;
+    match base.iter().zip(tuned).position(|(base, tuned)| base.tokens != tuned.tokens) {
+        None => Ok(()),
+        Some(index) => {
+            let (base, tuned) = (base[index].tokens, tuned[index].tokens);
+            Err(EvalError::TokenMismatch { metric: METRIC, index, base, tuned })
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The names of the metrics that compare answers with references.
+//! The names of the metrics.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::EvalError;
 
-/// A metric of answers against references, 0..100, higher is better.
+/// A metric of answers against references, 0..100, higher is better; or [`Metric::Perplexity`].
 ///
 /// In text and JSON it has the name customary in the field, such as `squad_f1` or `rougeL`; reading ignores
 /// case.
@@ -38,10 +38,13 @@ pub enum Metric {
     RougeLsum,
     /// `bleu`: corpus BLEU ([`BleuConfig`](crate::BleuConfig)).
     Bleu,
+    /// `perplexity`: of the reference answers, from their losses, lower is better
+    /// ([`corpus_perplexity`](crate::corpus_perplexity), [`ComparisonReport::with_losses`](crate::ComparisonReport::with_losses)).
+    Perplexity,
 }
 
 impl Metric {
-    /// All metrics.
+    /// All metrics of answers: all but [`Metric::Perplexity`].
     pub const ALL: [Self; 11] = [
         Self::ExactMatch,
         Self::SquadExactMatch,
@@ -70,12 +73,13 @@ impl Metric {
             Self::RougeL => "rougeL",
             Self::RougeLsum => "rougeLsum",
             Self::Bleu => "bleu",
+            Self::Perplexity => "perplexity",
         }
     }
 
-    /// Whether a rise is an improvement. So it is for all metrics so far.
+    /// Whether a rise is an improvement.
     pub fn higher_is_better(self) -> bool {
-        true
+        self != Self::Perplexity
     }
 }
 
@@ -89,11 +93,12 @@ impl FromStr for Metric {
     type Err = EvalError;
 
     fn from_str(name: &str) -> Result<Self, EvalError> {
-        Self::ALL.into_iter().find(|metric| metric.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let known = Self::ALL.into_iter().chain([Self::Perplexity]);
+        known.clone().find(|metric| metric.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
             EvalError::UnknownName {
                 kind: "metric",
                 found: name.to_owned(),
-                wanted: Self::ALL.map(Self::name).join(", "),
+                wanted: known.map(Self::name).collect::<Vec<_>>().join(", "),
             }
         })
     }
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn names_go_both_ways() {
-        for metric in Metric::ALL {
+        for metric in Metric::ALL.into_iter().chain([Metric::Perplexity]) {
             assert_eq!(metric.to_string().parse::<Metric>().unwrap(), metric);
             assert_eq!(metric.name().to_uppercase().parse::<Metric>().unwrap(), metric);
         }

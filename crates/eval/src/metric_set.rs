@@ -77,7 +77,7 @@ impl MetricSet {
     /// The scores of one system, with intervals; `references` holds one or more per example.
     ///
     /// # Errors
-    /// No metrics or examples, not equally many outputs and reference lists, an empty reference list, options
+    /// No metrics, perplexity (it is not read off answers), no examples, not equally many outputs and reference lists, an empty reference list, options
     /// out of range, and for the entity metrics a reference without a JSON object.
     pub fn evaluate<P: AsRef<str>, R: AsRef<str>>(
         &self,
@@ -135,6 +135,14 @@ impl MetricSet {
             Metric::RougeL => rouge(RougeType::L)?,
             Metric::RougeLsum => rouge(RougeType::Lsum)?,
             Metric::Bleu => Examples::Bleu(self.bleu.init()?),
+            Metric::Perplexity => {
+                return Err(EvalError::Option {
+                    metric: "evaluation",
+                    option: "metrics",
+                    found: metric.to_string(),
+                    wanted: "metrics of answers; perplexity comes from losses",
+                });
+            }
         })
     }
 }

@@ -116,6 +116,12 @@ pub struct DataSection {
     /// Test records, JSON lines, that the training records must not share text with. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
+    /// General records, JSON lines, mixed into the training set against forgetting (rehearsal: Robins 1995, "Catastrophic
+    /// forgetting, rehearsal and pseudorehearsal"). All of their tokens have a label. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<PathBuf>,
+    /// With `replay`: its share of the mixed training set in records, in (0, 1). Default 0.25.
+    pub replay_fraction: f64,
     /// Column names: the shape's column = the column in the file. Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub columns: BTreeMap<String, String>,
@@ -143,6 +149,8 @@ impl Default for DataSection {
             validation: None,
             validation_fraction: 0.05,
             test: None,
+            replay: None,
+            replay_fraction: 0.25,
             columns: BTreeMap::new(),
             shape: None,
             max_length: 512,

@@ -1,12 +1,12 @@
 //! A whole run: data, base model, adapter, training, result.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use burnisher_data::{
-    BatchConfig, Batches, ColumnMap, DuplicateReport, EncodeConfig, EncodeReport, Encoder, LeakConfig,
-    LeakReport, Record, Source, SplitConfig, Tokenizer, ValidationSize, find_leaks, pack,
-    remove_exact_duplicates, split,
+    BatchConfig, Batches, ColumnMap, DuplicateReport, EncodeConfig, Encoder, LeakConfig, LeakReport, Record,
+    Source, SplitConfig, Tokenizer, TrainOn, ValidationSize, find_leaks, pack, remove_exact_duplicates,
+    split,
 };
 use burnisher_lora::{AttachReport, attach, save_peft, train_all};
 use burnisher_models::{CausalLm, Checkpoint, LoadConfig, WriteOptions, copy_tokenizer_files};
@@ -164,6 +164,13 @@ pub fn prepare_data(
             leaks.push(find_leaks(validation, test, LeakConfig::default())?);
         }
     }
+    let replay = config.replay.as_deref().map(|path| read_replay(config, path, train.len())).transpose()?;
+    if let Some((replay, note)) = &replay {
+        notes.push(note.clone());
+        for held_out in test.iter().chain(&validation) {
+            leaks.push(find_leaks(replay, held_out, LeakConfig::default())?);
+        }
+    }
     leaks.retain(|report| !report.is_empty());
     if !leaks.is_empty() {
         let text = leaks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -172,28 +179,55 @@ pub fn prepare_data(
             LeakPolicy::Allow => notes.push(format!("leaks allowed by data.leaks: {text}")),
         }
     }
-    let encode = EncodeConfig::new(config.max_length).with_train_on(config.train_on.into());
-    let encoder = Encoder::new(tokenizer, encode)?;
-    let batches = |records: &[Record], shuffle: bool| -> Result<(Batches, EncodeReport), TrainError> {
-        let set = encoder.encode_all(records)?;
-        let rows = pack(set.encoded, config.max_length, config.packing.into());
-        let options = BatchConfig::new(tokenizer.padding_id()).with_seed(seed).with_shuffle(shuffle);
-        Ok((Batches::new(rows, options), set.report))
+    let encode = |records: &[Record], part: TrainOn| {
+        let encode = EncodeConfig::new(config.max_length).with_train_on(part);
+        Encoder::new(tokenizer, encode)?.encode_all(records)
     };
-    let (train, report) = batches(&train, true)?;
-    notes.push(format!("training: {report}"));
+    let batches = |rows, shuffle| {
+        let rows = pack(rows, config.max_length, config.packing.into());
+        Batches::new(rows, BatchConfig::new(tokenizer.padding_id()).with_seed(seed).with_shuffle(shuffle))
+    };
+    let mut set = encode(&train, config.train_on.into())?;
+    notes.push(format!("training: {}", set.report));
+    if let Some((replay, _)) = &replay {
+        let replay = encode(replay, TrainOn::Everything)?;
+        notes.push(format!("replay: {}", replay.report));
+        set.encoded.extend(replay.encoded);
+    }
+    let train = batches(set.encoded, true);
     let validation = match validation {
         Some(records) => {
-            let (set, report) = batches(&records, false)?;
-            notes.push(format!("validation: {report}"));
-            Some(set)
+            let set = encode(&records, config.train_on.into())?;
+            notes.push(format!("validation: {}", set.report));
+            Some(batches(set.encoded, false))
         }
         None => None,
     };
     Ok(PreparedData { train, validation, notes, leaks })
 }
 
-fn read(config: &DataSection, path: &std::path::Path) -> Result<Vec<Record>, TrainError> {
+/// The records of the replay file that make `replay_fraction` of a set with `train` other records, spread evenly over
+/// the file, or all if there are fewer; and a line that says so.
+fn read_replay(config: &DataSection, path: &Path, train: usize) -> Result<(Vec<Record>, String), TrainError> {
+    let records = Source::open(path)?.read()?;
+    let (found, share) = (records.len(), config.replay_fraction);
+    let wanted = (train as f64 * share / (1.0 - share)).round().max(1.0) as usize;
+    let taken = wanted.min(found);
+    let mut index = 0;
+    let spread = records.into_iter().filter(|_| {
+        index += 1;
+        index * taken / found > (index - 1) * taken / found
+    });
+    let note = format!(
+        "replay: {taken} of {found} records of {} beside {train} ({:.1} %, {:.1} % asked for)",
+        path.display(),
+        100.0 * taken as f64 / (train + taken).max(1) as f64,
+        100.0 * share,
+    );
+    Ok((spread.collect(), note))
+}
+
+fn read(config: &DataSection, path: &Path) -> Result<Vec<Record>, TrainError> {
     let source = Source::open(path)?
         .with_columns(ColumnMap::new(config.columns.clone())?)
         .with_shape(config.shape.map(Into::into));

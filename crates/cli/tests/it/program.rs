@@ -30,6 +30,34 @@ fn train_merge_generate_and_quantize_make_directories_that_load() {
     with(&["--model", &at("nf4")]);
 }
 
+#[test]
+fn replay_records_are_mixed_in_and_checked_for_leaks() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small_run(dir.path(), 20, "max_steps = 1");
+    let (config, replay) = (config.to_str().unwrap(), dir.path().join("replay.jsonl"));
+    let text = |i: usize| {
+        format!(
+            "{{\"text\": \"Day {i}: the river rose by {i} feet and the old mill by the bridge was closed again.\"}}\n"
+        )
+    };
+    fs::write(&replay, (0..6).map(text).collect::<String>()).unwrap();
+    let set = format!("data.replay={}", replay.display());
+    let args = ["train", config, "--set", &set, "--set", "data.replay_fraction=0.2"];
+    let (_, err) = succeed(&args);
+    assert!(
+        err.contains("replay: 4 of 6 records of ") && err.contains("beside 16 (20.0 %, 20.0 % asked for)"),
+        "{err}"
+    );
+
+    let test = dir.path().join("test.jsonl");
+    fs::write(&test, text(3)).unwrap();
+    let out = format!("train.output_dir={}", dir.path().join("other").display());
+    let leak = format!("data.test={}", test.display());
+    let message =
+        fail(&[&args[..], &["--set", "data.replay_fraction=0.4", "--set", &leak, "--set", &out]].concat());
+    assert!(message.contains("replay.jsonl") && message.contains("test.jsonl"), "{message}");
+}
+
 /// An adapter that was trained on a 4-bit base is merged into that base's weights, and no input is written over.
 #[test]
 fn a_qlora_adapter_merges_into_the_base_it_was_trained_on() {

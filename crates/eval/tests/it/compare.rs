@@ -2,7 +2,8 @@
 
 use burnisher_eval::{
     BleuConfig, BootstrapConfig, Comparison, EntityConfig, EvalError, ExactMatchConfig, ForgettingConfig,
-    Metric, MetricSet, Report, ReportSample, RougeConfig, RougeType, Smoothing, TextLoss, evaluate, squad,
+    Metric, MetricSet, Report, ReportSample, RougeConfig, RougeType, Smoothing, TextLoss, corpus_perplexity,
+    evaluate, squad,
 };
 use serde_json::{Value, json};
 
@@ -121,6 +122,10 @@ fn wrong_input_is_an_error() {
         (compare(&metric, &[], &[], &[]), "comparison, base: found no examples, wanted at least one"),
         (compare(&[], &["{}"], &["{}"], &one), "evaluation: found metrics = none, wanted at least one"),
         (
+            compare(&[Metric::Perplexity], &["{}"], &["{}"], &one),
+            "evaluation: found metrics = perplexity, wanted metrics of answers; perplexity comes from losses",
+        ),
+        (
             compare(&metric, &["{}"], &["{}"], &[vec!["x"]]),
             "entities: reference 0 of example 0 holds no JSON object: `x`",
         ),
@@ -130,6 +135,25 @@ fn wrong_input_is_an_error() {
     }
     let options = MetricSet::new([Metric::Bleu]).with_bleu(BleuConfig::new().with_max_order(0));
     assert!(matches!(options.evaluate(&["a"], &[vec!["a"]]), Err(EvalError::Option { .. })));
+}
+
+#[test]
+fn perplexity_stands_beside_the_metrics_of_answers() {
+    let report =
+        Comparison::new([Metric::SquadF1]).with_base(BASE).with_tuned(TUNED).against(&references()).unwrap();
+    let texts = |losses: [f64; 3]| losses.map(|sum| TextLoss { sum, tokens: 2, bytes: 9 });
+    let (base, tuned) = (texts([4.0, 5.0, 6.0]), texts([2.0, 1.0, 3.0]));
+    let with = report.clone().with_losses(&base, &tuned).unwrap();
+    let perplexity = with.metrics[&Metric::Perplexity];
+    close(perplexity.base, corpus_perplexity(&base).unwrap(), "base");
+    close(perplexity.tuned, corpus_perplexity(&tuned).unwrap(), "tuned");
+    close(perplexity.difference, perplexity.tuned - perplexity.base, "difference");
+    assert!(perplexity.interval[1] < 0.0 && !perplexity.higher_is_better && perplexity.count == 3);
+    let json = serde_json::to_value(Report::new().with_comparison(with)).unwrap();
+    assert_eq!(json["metrics"]["perplexity"]["count"], json!(3));
+
+    let shorter = report.with_losses(&base, &tuned[..2]).unwrap_err().to_string();
+    assert!(shorter.contains("3") && shorter.contains("2"), "{shorter}");
 }
 
 #[test]

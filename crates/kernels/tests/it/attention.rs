@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 use burnisher_kernels::{AttentionMask, AttentionOptions, attention};
 
-use crate::support::{assert_close, devices, values, vec_of};
+use crate::support::{assert_close, devices, of_products, values, vec_of};
 
 struct Case {
     batch: usize,
@@ -87,11 +87,16 @@ fn attention_equals_its_definition() {
             let got = attention(tq.clone(), tk.clone(), tv.clone(), &mask, options);
             let want = by_loops(case, &q, &k, &v, 0.6);
             let what = format!("{heads}/{kv_heads} heads, {queries} of {keys}, window {window:?}");
-            assert_close(&vec_of(&got), &want, 1e-5, &what);
+            assert_close(&vec_of(&got), &want, of_products(&device, 1e-5), &what);
             let grads = got.sum().backward();
             // Values enter linearly: the gradient's sum is the number of outputs.
             let sum: f32 = vec_of(&tv.grad(&grads).expect("dv")).iter().sum();
-            assert_close(&[sum], &[(batch * heads * queries * dim) as f32], 1e-4, &format!("dv of {what}"));
+            assert_close(
+                &[sum],
+                &[(batch * heads * queries * dim) as f32],
+                of_products(&device, 1e-4),
+                &format!("dv of {what}"),
+            );
         }
     }
 }

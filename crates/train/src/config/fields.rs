@@ -137,6 +137,19 @@ const DATA: &[Field] = &[
         r#""test.jsonl""#,
         "Test records, JSON lines, that the training records must not share text with.",
     ),
+    optional(
+        "replay",
+        Kind::Path,
+        r#""general.jsonl""#,
+        "General records, JSON lines, mixed into the training set so that the model forgets less of what it\n\
+         knew. All of their tokens are trained on.",
+    ),
+    default(
+        "replay_fraction",
+        Kind::Number,
+        "0.25",
+        "With replay: its share of the mixed training set in records, in (0, 1).",
+    ),
     default(
         "columns",
         Kind::TextMap,
@@ -333,6 +346,7 @@ mod tests {
         let mut run = RunConfig::new("base-model", "train.jsonl", "out");
         run.data.validation = Some("validation.jsonl".into());
         run.data.test = Some("test.jsonl".into());
+        run.data.replay = Some("general.jsonl".into());
         run.data.columns.insert("prompt".to_owned(), "question".to_owned());
         run.data.shape = Some(RecordShape::Completion);
         let names = Targets::Names(vec!["q_proj".to_owned()]);

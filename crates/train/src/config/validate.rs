@@ -113,13 +113,17 @@ impl ModelSection {
 impl DataSection {
     fn check(&self, found: &mut Problems) {
         found.path("data.train", &self.train);
-        for (field, path) in [("data.validation", &self.validation), ("data.test", &self.test)] {
+        let others =
+            [("data.validation", &self.validation), ("data.test", &self.test), ("data.replay", &self.replay)];
+        for (field, path) in others {
             if let Some(path) = path {
                 found.path(field, path);
                 found.require(*path != self.train, field, "the file of data.train", "another file");
             }
         }
         found.below_one("data.validation_fraction", self.validation_fraction);
+        found.below_one("data.replay_fraction", self.replay_fraction);
+        found.above_zero("data.replay_fraction", self.replay_fraction);
         let fits = self.max_length >= 2;
         found.require(
             fits,
