@@ -111,15 +111,6 @@ pub enum LoraError {
     #[error("{0}")]
     TensorMismatch(TensorProblems),
 
-    /// The adapter was trained on another base model.
-    #[error("the adapter was made for {wanted}, this model is {found}")]
-    OtherBase {
-        /// The base the adapter names.
-        wanted: String,
-        /// The base it was about to be attached to.
-        found: String,
-    },
-
     /// An adapter was to be saved that some modules do not have.
     #[error("no adapter to save at {}", grouped(.modules))]
     NoAdapter {

@@ -35,7 +35,10 @@ use burn::{
 
 use crate::{
     Dropout, FrozenWeight, LoraFactors,
-    ops::{cross_entropy, lora_linear as lora},
+    ops::{
+        cross_entropy::{self, LossGradients},
+        lora_linear as lora,
+    },
 };
 
 /// Operations with a handwritten backward, at the level of backend primitives.
@@ -203,28 +206,34 @@ where
         where
             DispatchTensor: DispatchKindConversion<B>,
         {
-            type State = (Tensor<2>, Tensor<2>, Vec<i64>);
+            type State = LossGradients;
             fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let [hidden, head] = ops.parents;
                 let grad = Tensor::from_primitive::<B>(grads.consume::<B>(&ops.node));
-                let (saved, weight, targets) = ops.state;
-                let (grad_hidden, grad_head) =
-                    cross_entropy::backward(grad, &saved, &weight, &targets, head.is_some());
+                let found = ops.state.scaled(grad);
                 if let Some(node) = hidden {
-                    grads.register::<B>(node.id, primitive::<B, _>(grad_hidden));
+                    grads.register::<B>(node.id, primitive::<B, _>(found.hidden));
                 }
-                if let (Some(node), Some(grad)) = (head, grad_head) {
+                if let (Some(node), Some(grad)) = (head, found.head) {
                     grads.register::<B>(node.id, primitive::<B, _>(grad));
                 }
             }
         }
         let parents = [hidden.node(), head.node()];
+        // Burn tells whether gradients are wanted only of an operation as a whole: ask with the head as every parent.
+        let probe = LinearCrossEntropy.prepare::<C>([head.node(), head.node()]).compute_bound().stateful();
+        let wants_head = matches!(probe, OpsKind::Tracked(_));
         let hidden = Tensor::from_primitive::<B>(hidden.into_primitive());
         let head = Tensor::from_primitive::<B>(head.into_primitive());
-        let out = primitive::<B, _>(cross_entropy::forward(&hidden, &head, &targets));
         match LinearCrossEntropy.prepare::<C>(parents).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((hidden, head, targets), out),
-            OpsKind::UnTracked(prep) => prep.finish(out),
+            OpsKind::Tracked(prep) => {
+                let (sum, gradients) =
+                    cross_entropy::forward_with_gradients(&hidden, &head, &targets, wants_head);
+                prep.finish(gradients, primitive::<B, _>(sum))
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(primitive::<B, _>(cross_entropy::forward(&hidden, &head, &targets)))
+            }
         }
     }
 }

@@ -186,7 +186,7 @@ pub(crate) fn forward(
             unsafe { product([tile.count, dim, width], target.part(start, heads * dim), false, 1.0, own, v) };
         }
     });
-    Some(tensor(out, [batches, shape.queries, heads, dim], q).swap_dims(1, 2))
+    Some(tensor(out, [batches, shape.queries, heads, dim], &q.device()).swap_dims(1, 2))
 }
 
 /// `dq`, `dk`, `dv` with the scores computed again; `None` as [`forward`].
@@ -256,8 +256,8 @@ pub(crate) fn backward(
     });
     let keys = [batches, shape.keys, kv_heads, dim];
     Some([
-        tensor(dq, [batches, shape.queries, heads, dim], q).swap_dims(1, 2),
-        tensor(dk, keys, k).swap_dims(1, 2),
-        tensor(dv, keys, v).swap_dims(1, 2),
+        tensor(dq, [batches, shape.queries, heads, dim], &q.device()).swap_dims(1, 2),
+        tensor(dk, keys, &k.device()).swap_dims(1, 2),
+        tensor(dv, keys, &v.device()).swap_dims(1, 2),
     ])
 }

@@ -10,7 +10,7 @@ use crate::{Activation, NormWeight};
 const PIECE: usize = 1 << 14;
 
 /// Rows of `width` values in one piece.
-fn rows_per_piece(width: usize) -> usize {
+pub(super) fn rows_per_piece(width: usize) -> usize {
     (PIECE / width.max(1)).max(1)
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn rms_norm(
             },
         );
     });
-    Some(tensor(out, [rows, width], x))
+    Some(tensor(out, [rows, width], &x.device()))
 }
 
 /// `dx [n, h]` and `dweight [h]`.
@@ -99,7 +99,7 @@ pub(crate) fn rms_norm_backward(
     for part in parts {
         dweight.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
     }
-    Some((tensor(dx, [rows, width], x), tensor(dweight, [width], weight)))
+    Some((tensor(dx, [rows, width], &x.device()), tensor(dweight, [width], &weight.device())))
 }
 
 /// Rotates `x [batch, heads, t, d]` by `cos` and `sin` `[batch, 1, t, d]`, or back by the transposed rotation. The
@@ -134,7 +134,7 @@ pub(crate) fn rope(x: &Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>, transposed: 
             },
         );
     });
-    Some(tensor(out, [batch, length, heads, dim], x).swap_dims(1, 2))
+    Some(tensor(out, [batch, length, heads, dim], &x.device()).swap_dims(1, 2))
 }
 
 /// The activation and its derivative at `x`.
@@ -172,7 +172,7 @@ pub(crate) fn gated_activation(gate: &Tensor<1>, up: &Tensor<1>, act: Activation
             },
         );
     });
-    Some(tensor(out, gate.dims(), gate))
+    Some(tensor(out, gate.dims(), &gate.device()))
 }
 
 /// `dgate` and `dup`.
@@ -200,5 +200,5 @@ pub(crate) fn gated_activation_backward(
             },
         );
     });
-    Some((tensor(dgate, gate.dims(), gate), tensor(dup, up.dims(), up)))
+    Some((tensor(dgate, gate.dims(), &gate.device()), tensor(dup, up.dims(), &up.device())))
 }

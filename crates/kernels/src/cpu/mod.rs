@@ -4,12 +4,13 @@
 //! resumed run goes on bit for bit.
 
 pub(crate) mod attention;
+pub(crate) mod cross_entropy;
 pub(crate) mod elementwise;
 mod vector;
 
 use burn::{
     backend::{Flex, flex::FlexTensor},
-    tensor::{DType, Tensor, TensorData},
+    tensor::{DType, Device, Tensor, TensorData},
 };
 
 /// The tensor's storage if it is a plain f32 tensor of Flex.
@@ -25,8 +26,8 @@ fn values(x: &FlexTensor) -> &[f32] {
     x.as_slice().expect("a contiguous f32 tensor")
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], like: &Tensor<D>) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), (&like.device(), DType::F32))
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
 }
 
 /// Rows of the last dimension of a `[batch, heads, t, d]` tensor, wherever the other strides lead.

@@ -2,6 +2,8 @@
 
 use burn::tensor::{DType, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation::log_softmax};
 
+#[cfg(feature = "flex")]
+use crate::cpu;
 use crate::{backend, ops::lora_linear::float_dtype};
 
 /// The label of a position that is not trained (PyTorch's and Hugging Face's `ignore_index`).
@@ -24,7 +26,8 @@ pub struct SummedLoss {
 /// `Σᵢ −log softmax(hiddenᵢ·headᵀ)[targetᵢ]` over the positions with a target.
 ///
 /// Runs over chunks of trained positions: the logits `[n, vocab]` never exist as a whole, nor their
-/// gradient; positions without a target cost nothing. Softmax statistics are f32.
+/// gradient; positions without a target cost nothing. Softmax statistics are f32. Where a gradient is asked for, the
+/// forward pass computes it, and the backward pass scales it.
 ///
 /// # Shapes
 /// - `hidden`: `[n, h]`, `head`: `[vocab, h]`, `targets`: `n` entries, [`IGNORE_INDEX`] or a token id
@@ -76,7 +79,7 @@ pub fn token_losses(hidden: Tensor<2>, head: Tensor<2>, targets: &[i64]) -> Vec<
     let picked = Picked::new(targets);
     let mut losses = vec![0.0; targets.len()];
     for chunk in picked.chunks() {
-        let (_, values) = chunk.losses(&hidden, &head);
+        let values = chunk.losses(&hidden, &head);
         for (row, loss) in chunk.rows.iter().zip(values.to_data().iter::<f32>()) {
             losses[*row] = loss;
         }
@@ -111,38 +114,54 @@ pub fn logits_token_losses(logits: Tensor<2>, targets: &[i64]) -> Vec<f32> {
 /// Forward on plain tensors: the summed loss `[1]`.
 pub(crate) fn forward(hidden: &Tensor<2>, head: &Tensor<2>, targets: &[i64]) -> Tensor<1> {
     let zero = Tensor::zeros([1], (&hidden.device(), DType::F32));
-    Picked::new(targets).chunks().fold(zero, |sum, chunk| sum + chunk.losses(hidden, head).1.sum())
+    Picked::new(targets).chunks().fold(zero, |sum, chunk| sum + chunk.losses(hidden, head).sum())
 }
 
-/// Backward on plain tensors. With `p = softmax(logits) − onehot(target)`, scaled by the incoming
-/// gradient `[1]`: `dhidden = p·head`, `dhead = pᵀ·hidden`; the logits are computed again.
-pub(crate) fn backward(
-    grad: Tensor<1>,
+/// The gradients of the summed loss.
+#[derive(Clone, Debug)]
+pub(crate) struct LossGradients {
+    /// By `hidden`.
+    pub(crate) hidden: Tensor<2>,
+    /// By `head`, where it was wanted.
+    pub(crate) head: Option<Tensor<2>>,
+}
+
+impl LossGradients {
+    /// For the gradient `[1]` that comes in.
+    pub(crate) fn scaled(self, by: Tensor<1>) -> Self {
+        let scale = |gradient: Tensor<2>| {
+            let by = by.clone().reshape([1, 1]).cast(float_dtype(&gradient));
+            gradient * by
+        };
+        Self { hidden: scale(self.hidden), head: self.head.map(scale) }
+    }
+}
+
+/// [`forward`], and at once the gradients, so that the logits are computed only once (Liger-Kernel,
+/// arXiv:2410.10989, §3.2). With `p = softmax(logits) − onehot(target)`: `dhidden = p·head`, `dhead = pᵀ·hidden`.
+pub(crate) fn forward_with_gradients(
     hidden: &Tensor<2>,
     head: &Tensor<2>,
     targets: &[i64],
     wants_head: bool,
-) -> (Tensor<2>, Option<Tensor<2>>) {
-    let device = hidden.device();
-    let dtype = float_dtype(hidden);
+) -> (Tensor<1>, LossGradients) {
+    let (device, dtype) = (hidden.device(), float_dtype(hidden));
+    let mut sum = Tensor::zeros([1], (&device, DType::F32));
     let mut grad_hidden = Tensor::zeros(hidden.shape(), (&device, hidden.dtype()));
     let mut grad_head = wants_head.then(|| Tensor::zeros(head.shape(), (&device, DType::F32)));
-    let scale = grad.cast(FloatDType::F32).reshape([1, 1]);
     for chunk in Picked::new(targets).chunks() {
-        let ((rows, logits, target), _) = chunk.losses(hidden, head);
-        let count = chunk.rows.len();
-        let shifted = (logits.clone() - logits.max_dim(1)).exp();
-        let softmax = shifted.clone() / shifted.sum_dim(1);
-        let minus_one = Tensor::full([count, 1], -1.0, (&device, DType::F32));
-        let p = softmax.scatter(1, target, minus_one, IndexingUpdateOp::Add) * scale.clone();
-        if let Some(sum) = grad_head.take() {
-            let inputs = hidden.clone().select(0, rows.clone()).cast(FloatDType::F32);
-            grad_head = Some(sum + p.clone().transpose().matmul(inputs));
+        let (losses, p) = chunk.losses_and_gradient(hidden, head);
+        sum = sum + losses.sum();
+        if let Some(before) = grad_head.take() {
+            let inputs = chunk.inputs(hidden).cast(FloatDType::F32);
+            grad_head = Some(before + p.clone().transpose().matmul(inputs));
         }
         let chunk_grad = p.cast(dtype).matmul(head.clone());
+        let rows = indices(chunk.rows, &device);
         grad_hidden = grad_hidden.select_assign(0, rows, chunk_grad, IndexingUpdateOp::Add);
     }
-    (grad_hidden, grad_head.map(|grad| grad.cast(float_dtype(head))))
+    let head = grad_head.map(|gradient| gradient.cast(float_dtype(head)));
+    (sum, LossGradients { hidden: grad_hidden, head })
 }
 
 /// The positions that have a target.
@@ -169,21 +188,49 @@ struct Chunk<'a> {
     targets: &'a [usize],
 }
 
-/// Row indices `[c]`, logits `[c, vocab]` in f32, targets `[c, 1]`.
-type ChunkLogits = (Tensor<1, Int>, Tensor<2>, Tensor<2, Int>);
-
 impl Chunk<'_> {
-    /// The chunk's logits and its losses `[c, 1]`, as `logsumexp(logits) − logits[target]`.
-    fn losses(&self, hidden: &Tensor<2>, head: &Tensor<2>) -> (ChunkLogits, Tensor<2>) {
-        let device = hidden.device();
-        let rows = indices(self.rows, &device);
-        let target = indices(self.targets, &device).reshape([self.rows.len(), 1]);
-        let hidden = hidden.clone().select(0, rows.clone());
-        let logits = hidden.matmul(head.clone().transpose()).cast(FloatDType::F32);
+    /// The chunk's rows `[c, h]`.
+    fn inputs(&self, hidden: &Tensor<2>) -> Tensor<2> {
+        hidden.clone().select(0, indices(self.rows, &hidden.device()))
+    }
+
+    /// The chunk's logits `[c, vocab]` in f32.
+    fn logits(&self, hidden: &Tensor<2>, head: &Tensor<2>) -> Tensor<2> {
+        self.inputs(hidden).matmul(head.clone().transpose()).cast(FloatDType::F32)
+    }
+
+    /// Its losses `[c]`, as `logsumexp(logits) − logits[target]`.
+    fn losses(&self, hidden: &Tensor<2>, head: &Tensor<2>) -> Tensor<1> {
+        let logits = self.logits(hidden, head);
+        #[cfg(feature = "flex")]
+        if let Some(losses) = cpu::cross_entropy::losses(&logits, self.targets) {
+            return losses;
+        }
+        self.softmax(logits).0
+    }
+
+    /// Its losses `[c]`, and `softmax(logits) − onehot(target)` `[c, vocab]`.
+    fn losses_and_gradient(&self, hidden: &Tensor<2>, head: &Tensor<2>) -> (Tensor<1>, Tensor<2>) {
+        let logits = self.logits(hidden, head);
+        #[cfg(feature = "flex")]
+        let logits = match cpu::cross_entropy::losses_and_gradient(logits, self.targets) {
+            Ok(found) => return found,
+            Err(logits) => logits,
+        };
+        let device = logits.device();
+        let (losses, softmax, target) = self.softmax(logits);
+        let minus_one = Tensor::full([self.rows.len(), 1], -1.0, (&device, DType::F32));
+        (losses, softmax.scatter(1, target, minus_one, IndexingUpdateOp::Add))
+    }
+
+    /// Losses `[c]`, softmax `[c, vocab]`, targets `[c, 1]`, composed of tensor operations.
+    fn softmax(&self, logits: Tensor<2>) -> (Tensor<1>, Tensor<2>, Tensor<2, Int>) {
+        let target = indices(self.targets, &logits.device()).reshape([self.rows.len(), 1]);
         let max = logits.clone().max_dim(1);
-        let log_sum = (logits.clone() - max.clone()).exp().sum_dim(1).log() + max;
-        let losses = log_sum - logits.clone().gather(1, target.clone());
-        ((rows, logits, target), losses)
+        let exp = (logits.clone() - max.clone()).exp();
+        let sum = exp.clone().sum_dim(1);
+        let losses = sum.clone().log() + max - logits.gather(1, target.clone());
+        (losses.flatten(0, 1), exp / sum, target)
     }
 }
 
