@@ -35,20 +35,14 @@ pub(crate) fn losses(logits: &Tensor<2>, targets: &[usize]) -> Option<Tensor<1>>
 
 /// As [`losses`], and with them `softmax(logits) − onehot(target)`, which takes the place of the logits.
 ///
-/// # Errors
-/// The logits, where they are not a plain f32 tensor of Flex.
-pub(crate) fn losses_and_gradient(
-    logits: Tensor<2>,
-    targets: &[usize],
-) -> Result<(Tensor<1>, Tensor<2>), Tensor<2>> {
-    if flex_f32(&logits).is_none() {
-        return Err(logits);
-    }
+/// # Panics
+/// Where the logits are not a plain f32 tensor of Flex ([`flex_f32`]).
+pub(crate) fn losses_and_gradient(logits: Tensor<2>, targets: &[usize]) -> (Tensor<1>, Tensor<2>) {
     let ([rows, vocab], device) = (logits.dims(), logits.device());
     let mut data = logits.into_data();
     let mut found = vec![0.0f32; rows];
     let piece = rows_per_piece(vocab);
-    let logits = data.as_mut_slice::<f32>().expect("f32 was checked");
+    let logits = data.as_mut_slice::<f32>().expect("f32 logits");
     let inputs = logits.par_chunks_mut(piece * vocab.max(1)).zip(targets.par_chunks(piece));
     found.par_chunks_mut(piece).zip(inputs).for_each(|(found, (logits, targets))| {
         vector::arch().dispatch(
@@ -67,5 +61,5 @@ pub(crate) fn losses_and_gradient(
             },
         );
     });
-    Ok((tensor(found, [rows], &device), Tensor::from_data(data, (&device, DType::F32))))
+    (tensor(found, [rows], &device), Tensor::from_data(data, (&device, DType::F32)))
 }
