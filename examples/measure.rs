@@ -7,11 +7,10 @@ use std::{
 
 use burnisher::{
     data::{BatchConfig, Batches, EncodeConfig, Encoder, Packing, Prompt, Record, Tokenizer, TrainOn, pack},
-    eval::{Comparison, Metric, TextLoss},
+    eval::{Comparison, ComparisonReport, EvalError, Metric, TextLoss},
     models::{CausalLm, GenerateConfig, stop_ids},
     train::{answers, prompts, text_losses},
 };
-use serde_json::Value;
 
 /// Prompts that run together.
 const BATCH: usize = 25;
@@ -70,15 +69,14 @@ impl Measured {
         })
     }
 
-    /// The answers to general tasks before (`self`) and after tuning, as JSON by metric.
+    /// The answers to general tasks before (`self`) and after tuning.
     ///
     /// # Errors
     /// If `after` was measured on other tasks.
-    pub fn general_metrics(&self, after: &Self) -> Result<Value, Box<dyn Error>> {
-        let report = Comparison::new([Metric::ExactMatch, Metric::SquadF1, Metric::RougeL])
+    pub fn general_metrics(&self, after: &Self) -> Result<ComparisonReport, EvalError> {
+        Comparison::new([Metric::ExactMatch, Metric::SquadF1, Metric::RougeL])
             .with_base(&self.general_answers)
             .with_tuned(&after.general_answers)
-            .against(&self.general_references)?;
-        Ok(serde_json::to_value(report.metrics)?)
+            .against(&self.general_references)
     }
 }

@@ -129,8 +129,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = Report::new()
         .with_comparison(comparison)
         .with_general_loss(ForgettingConfig::new().assess(&before.general_losses, &after.general_losses)?)
+        .with_general_metrics(before.general_metrics(&after)?)
         .with_samples(samples)
-        .with_field("general_metrics", before.general_metrics(&after)?)?
         .with_field("validation_loss", serde_json::json!({ "base": first, "tuned": best }))?
         .with_field("trainable_parameters", trainable)?
         .with_field("peak_memory_bytes", peak_memory_bytes())?

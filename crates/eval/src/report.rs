@@ -13,7 +13,7 @@ use crate::forgetting::Forgetting;
 use crate::metric::Metric;
 
 /// The report's own fields, which a free field may not hide.
-const FIELDS: [&str; 4] = ["metrics", "bootstrap", "general_loss", "samples"];
+const FIELDS: [&str; 5] = ["metrics", "bootstrap", "general_loss", "general_metrics", "samples"];
 
 /// Characters of a sample's text that Markdown shows.
 const SHOWN: usize = 600;
@@ -34,8 +34,8 @@ pub struct ReportSample {
 /// Metrics, loss on general text, samples, and free fields beside them.
 ///
 /// As JSON: `metrics.NAME.{base, tuned, difference, interval, …}` ([`MetricComparison`]),
-/// `general_loss.{base, tuned, relative_change, verdict, …}` ([`Forgetting`]), `bootstrap`, `samples`, and
-/// the free fields at the top. What is absent is left out, but for `metrics`.
+/// `general_loss.{base, tuned, relative_change, verdict, …}` ([`Forgetting`]), `general_metrics` like `metrics`,
+/// `bootstrap`, `samples`, and the free fields at the top. What is absent is left out, but for `metrics`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -48,6 +48,9 @@ pub struct Report {
     /// Loss on general, held-out text before and after tuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub general_loss: Option<Forgetting>,
+    /// By metric, on general tasks: what the model may have forgotten.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub general_metrics: BTreeMap<Metric, MetricComparison>,
     /// Answers before and after tuning.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<ReportSample>,
@@ -71,6 +74,12 @@ impl Report {
     /// Adds the loss on general text.
     pub fn with_general_loss(mut self, loss: Forgetting) -> Self {
         self.general_loss = Some(loss);
+        self
+    }
+
+    /// Adds the metrics of a comparison on general tasks.
+    pub fn with_general_metrics(mut self, comparison: ComparisonReport) -> Self {
+        self.general_metrics = comparison.metrics;
         self
     }
 
@@ -99,16 +108,20 @@ impl Report {
         &self.extra
     }
 
-    /// The report as Markdown: a table of the metrics, a sentence on the general loss, the free fields, the
-    /// samples.
+    /// The report as Markdown: a table of the metrics, a sentence on the general loss with a table of the
+    /// general metrics, the free fields, the samples.
     ///
     /// Texts of samples are cut after 600 characters.
     pub fn to_markdown(&self) -> String {
         let mut out = String::from("# Report\n");
-        self.table(&mut out);
-        if let Some(loss) = &self.general_loss {
-            let _ = write!(out, "\n## General loss\n\n{loss}\n");
+        self.table(&mut out, &self.metrics);
+        if self.general_loss.is_some() || !self.general_metrics.is_empty() {
+            out.push_str("\n## General text and tasks\n");
         }
+        if let Some(loss) = &self.general_loss {
+            let _ = write!(out, "\n{loss}\n");
+        }
+        self.table(&mut out, &self.general_metrics);
         if !self.extra.is_empty() {
             out.push_str("\n## Run\n\n| field | value |\n|---|---|\n");
             for (name, value) in &self.extra {
@@ -134,8 +147,8 @@ impl Report {
         out
     }
 
-    fn table(&self, out: &mut String) {
-        if self.metrics.is_empty() {
+    fn table(&self, out: &mut String, metrics: &BTreeMap<Metric, MetricComparison>) {
+        if metrics.is_empty() {
             return;
         }
         let confidence = self.bootstrap.map_or(0.95, |bootstrap| bootstrap.confidence);
@@ -145,7 +158,7 @@ impl Report {
              |---|---|---|---|---|---|---|\n",
             100.0 * confidence
         );
-        for (metric, score) in &self.metrics {
+        for (metric, score) in metrics {
             let MetricComparison { base, tuned, difference, interval: [low, high], p_value, count, .. } =
                 score;
             let _ = writeln!(
@@ -154,8 +167,7 @@ impl Report {
                  | {count} |"
             );
         }
-        let unparsable =
-            self.metrics.values().find_map(|score| score.base_unparsable.zip(score.tuned_unparsable));
+        let unparsable = metrics.values().find_map(|score| score.base_unparsable.zip(score.tuned_unparsable));
         if let Some((base, tuned)) = unparsable {
             let _ = write!(out, "\nAnswers without a JSON object: base {base}, tuned {tuned}.\n");
         }
@@ -193,7 +205,7 @@ mod tests {
         let error = Report::new().with_field("metrics", 1).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "report: found a field named `metrics`, wanted a name other than metrics, bootstrap, general_loss, samples"
+            "report: found a field named `metrics`, wanted a name other than metrics, bootstrap, general_loss, general_metrics, samples"
         );
     }
 }

@@ -131,12 +131,14 @@ impl CausalLm {
 
     /// The loss of every label in nats, `[rows · t]`: entry `i` belongs to the label after token `i`.
     pub fn token_losses(&self, batch: &TokenBatch) -> Vec<f32> {
-        let (hidden, targets) = self.loss_input(batch, None);
-        match &self.lm_head {
+        // A tape that no backward pass consumes would keep every batch's activations.
+        let model = self.valid();
+        let (hidden, targets) = model.loss_input(batch, None);
+        match &model.lm_head {
             Some(head) if head.adapter().is_some() => {
                 logits_token_losses(head.forward(hidden, None), &targets)
             }
-            _ => token_losses(hidden, self.head_weight(), &targets),
+            _ => token_losses(hidden, model.head_weight(), &targets),
         }
     }
 

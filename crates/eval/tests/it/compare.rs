@@ -168,6 +168,7 @@ fn the_report_has_its_layout_and_comes_back() {
     let report = Report::new()
         .with_comparison(comparison.clone())
         .with_general_loss(forgetting)
+        .with_general_metrics(comparison.clone())
         .with_samples([ReportSample {
             prompt: "Which drug?".to_owned(),
             reference: REFERENCES[0][0].to_owned(),
@@ -192,6 +193,7 @@ fn the_report_has_its_layout_and_comes_back() {
     assert_eq!(*row, serde_json::to_value(f1).unwrap());
     assert_eq!(row["interval"], json!(f1.interval));
     assert!(json["metrics"]["rougeL"].get("base_unparsable").is_none());
+    assert_eq!(json["general_metrics"]["rougeL"], json["metrics"]["rougeL"]);
     assert_eq!(json["general_loss"]["base"], json!(2.0));
     assert_eq!(json["general_loss"]["tuned"], json!(2.5));
     assert_eq!(json["general_loss"]["verdict"], json!("worse"));
@@ -205,7 +207,7 @@ fn the_report_has_its_layout_and_comes_back() {
         "| metric | base | tuned | difference | 95 % interval | p | examples |",
         &format!("| entity_f1 | {:.2} | {:.2} | {:+.2} |", f1.base, f1.tuned, f1.difference),
         "Answers without a JSON object: base 2, tuned 0.",
-        "General loss 2.000 before and 2.500 after tuning",
+        "## General text and tasks\n\nGeneral loss 2.000 before and 2.500 after tuning",
         "| trainable_parameters | 1024 |",
         "Before:\n\n```text\nThe drug is ibuprofen.\n```",
     ] {
