@@ -1,5 +1,5 @@
 //! Fine-tunes the embedded base model on short financial reports, and measures what changed: data check, base, LoRA,
-//! tuned, forgetting, report. Offline, on the CPU, in two to three minutes.
+//! tuned, forgetting, report. Offline, on the CPU, in about two minutes.
 //!
 //! ```sh
 //! cargo run --release --example quickstart
@@ -28,7 +28,7 @@ use clap::{Parser, ValueEnum};
 /// LoRA fine-tuning from checked data to a measured difference.
 #[derive(Parser)]
 struct Args {
-    /// Optimizer steps of 8 examples.
+    /// Optimizer steps of 8 records, a quarter of them general ones.
     #[arg(long, default_value_t = 200)]
     steps: u64,
     /// Test examples that are answered before and after.
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config = RunConfig::new(BASE, assets::finance("train"), &args.out);
     config.data.validation = Some(assets::finance("validation"));
     config.data.test = Some(assets::finance("test"));
-    // A quarter of the records are general ones, so that the model keeps what it knew.
+    // A quarter of the records are general ones, so that the model forgets less of what it knew.
     config.data.replay = Some(assets::replay());
     let mut load = LoadConfig::new();
     if let Quant::Nf4 = args.quant {
@@ -112,7 +112,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // 5. What changed.
     let test = prompts(&test, &tokenizer)?;
     let references: Vec<Vec<&str>> = test.iter().map(|prompt| vec![prompt.reference.as_str()]).collect();
-    let comparison = Comparison::new(Metric::ALL)
+    let comparison = Comparison::new(Metric::OF_ANSWERS)
         .with_base(&before.answers)
         .with_tuned(&after.answers)
         .against(&references)?
@@ -129,7 +129,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = Report::new()
         .with_comparison(comparison)
         .with_general_loss(ForgettingConfig::new().assess(&before.general_losses, &after.general_losses)?)
-        .with_general_metrics(before.general_metrics(&after)?)
+        .with_general_metrics(before.general_metrics(&after)?)?
         .with_samples(samples)
         .with_field("validation_loss", serde_json::json!({ "base": first, "tuned": best }))?
         .with_field("trainable_parameters", trainable)?

@@ -39,13 +39,14 @@ pub enum Metric {
     /// `bleu`: corpus BLEU ([`BleuConfig`](crate::BleuConfig)).
     Bleu,
     /// `perplexity`: of the reference answers, from their losses, lower is better
-    /// ([`corpus_perplexity`](crate::corpus_perplexity), [`ComparisonReport::with_losses`](crate::ComparisonReport::with_losses)).
+    /// ([`corpus_perplexity`](crate::corpus_perplexity),
+    /// [`with_losses`](crate::ComparisonReport::with_losses)).
     Perplexity,
 }
 
 impl Metric {
     /// All metrics of answers: all but [`Metric::Perplexity`].
-    pub const ALL: [Self; 11] = [
+    pub const OF_ANSWERS: [Self; 11] = [
         Self::ExactMatch,
         Self::SquadExactMatch,
         Self::SquadF1,
@@ -93,7 +94,7 @@ impl FromStr for Metric {
     type Err = EvalError;
 
     fn from_str(name: &str) -> Result<Self, EvalError> {
-        let known = Self::ALL.into_iter().chain([Self::Perplexity]);
+        let known = Self::OF_ANSWERS.into_iter().chain([Self::Perplexity]);
         known.clone().find(|metric| metric.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
             EvalError::UnknownName {
                 kind: "metric",
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn names_go_both_ways() {
-        for metric in Metric::ALL.into_iter().chain([Metric::Perplexity]) {
+        for metric in Metric::OF_ANSWERS.into_iter().chain([Metric::Perplexity]) {
             assert_eq!(metric.to_string().parse::<Metric>().unwrap(), metric);
             assert_eq!(metric.name().to_uppercase().parse::<Metric>().unwrap(), metric);
         }

@@ -78,9 +78,21 @@ impl Report {
     }
 
     /// Adds the metrics of a comparison on general tasks.
-    pub fn with_general_metrics(mut self, comparison: ComparisonReport) -> Self {
+    ///
+    /// # Errors
+    /// Other bootstrap options than those of the report's metrics.
+    pub fn with_general_metrics(mut self, comparison: ComparisonReport) -> Result<Self, EvalError> {
+        let bootstrap = *self.bootstrap.get_or_insert(comparison.bootstrap);
+        if bootstrap != comparison.bootstrap {
+            return Err(EvalError::Option {
+                metric: "general metrics",
+                option: "bootstrap",
+                found: format!("{:?}", comparison.bootstrap),
+                wanted: "the options of the report's metrics",
+            });
+        }
         self.general_metrics = comparison.metrics;
-        self
+        Ok(self)
     }
 
     /// Adds answers before and after tuning.

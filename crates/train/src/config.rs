@@ -116,11 +116,13 @@ pub struct DataSection {
     /// Test records, JSON lines, that the training records must not share text with. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
-    /// General records, JSON lines, mixed into the training set against forgetting (rehearsal: Robins 1995, "Catastrophic
-    /// forgetting, rehearsal and pseudorehearsal"). All of their tokens have a label. Default: none.
+    /// General records, JSON lines, mixed into the training set against forgetting (rehearsal: Robins 1995,
+    /// "Catastrophic forgetting, rehearsal and pseudorehearsal"). All of their tokens have a label; their columns are
+    /// recognised, not read from `columns` and `shape`, and duplicates stay. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<PathBuf>,
-    /// With `replay`: its share of the mixed training set in records, in (0, 1). Default 0.25.
+    /// With `replay`: its share of the mixed training set in records, in (0, 1); all of them where there are fewer. Its
+    /// share of the loss is that of its tokens, which the run prints. Default 0.25.
     pub replay_fraction: f64,
     /// Column names: the shape's column = the column in the file. Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

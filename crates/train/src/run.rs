@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use burnisher_data::{
-    BatchConfig, Batches, ColumnMap, DuplicateReport, EncodeConfig, Encoder, LeakConfig, LeakReport, Record,
-    Source, SplitConfig, Tokenizer, TrainOn, ValidationSize, find_leaks, pack, remove_exact_duplicates,
-    split,
+    BatchConfig, Batches, ColumnMap, DuplicateReport, EncodeConfig, Encoded, Encoder, LeakConfig, LeakReport,
+    Record, Source, SplitConfig, Tokenizer, TrainOn, ValidationSize, find_leaks, pack,
+    remove_exact_duplicates, split,
 };
 use burnisher_lora::{AttachReport, attach, save_peft, train_all};
 use burnisher_models::{CausalLm, Checkpoint, LoadConfig, WriteOptions, copy_tokenizer_files};
@@ -114,7 +114,8 @@ fn check_vocabulary(model: &CausalLm, data: &PreparedData, tokenizer: &Tokenizer
     Err(TrainError::Vocabulary { token, text, vocab_size })
 }
 
-/// Reads, de-duplicates, splits, checks for leaks, tokenises and packs the records of a run.
+/// Reads, de-duplicates, splits, checks for leaks, tokenises and packs the records of a run, and mixes in those of
+/// `data.replay`.
 ///
 /// # Errors
 /// [`TrainError::Data`] for wrong records, with file and line; [`TrainError::Leak`] with the pairs when
@@ -164,9 +165,11 @@ pub fn prepare_data(
             leaks.push(find_leaks(validation, test, LeakConfig::default())?);
         }
     }
-    let replay = config.replay.as_deref().map(|path| read_replay(config, path, train.len())).transpose()?;
-    if let Some((replay, note)) = &replay {
-        notes.push(note.clone());
+    let replay = match &config.replay {
+        Some(path) => Some(read_replay(config, path, train.len(), &mut notes)?),
+        None => None,
+    };
+    if let Some(replay) = &replay {
         for held_out in test.iter().chain(&validation) {
             leaks.push(find_leaks(replay, held_out, LeakConfig::default())?);
         }
@@ -189,9 +192,14 @@ pub fn prepare_data(
     };
     let mut set = encode(&train, config.train_on.into())?;
     notes.push(format!("training: {}", set.report));
-    if let Some((replay, _)) = &replay {
-        let replay = encode(replay, TrainOn::Everything)?;
-        notes.push(format!("replay: {}", replay.report));
+    if let Some(replay) = &replay {
+        let mut replay = encode(replay, TrainOn::Everything)?;
+        let targets = |encoded: &[Encoded]| encoded.iter().map(|one| one.target_tokens()).sum::<usize>();
+        let (own, general) = (targets(&set.encoded), targets(&replay.encoded));
+        let share = 100.0 * general as f64 / (own + general).max(1) as f64;
+        notes.push(format!("replay: {}; {share:.1} % of all targets", replay.report));
+        // The number of a record decides its dropout: no two records of a set share one.
+        replay.encoded.iter_mut().for_each(|encoded| encoded.index += train.len() as u64);
         set.encoded.extend(replay.encoded);
     }
     let train = batches(set.encoded, true);
@@ -207,24 +215,26 @@ pub fn prepare_data(
 }
 
 /// The records of the replay file that make `replay_fraction` of a set with `train` other records, spread evenly over
-/// the file, or all if there are fewer; and a line that says so.
-fn read_replay(config: &DataSection, path: &Path, train: usize) -> Result<(Vec<Record>, String), TrainError> {
+/// the file, or all if there are fewer.
+fn read_replay(
+    config: &DataSection,
+    path: &Path,
+    train: usize,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Record>, TrainError> {
     let records = Source::open(path)?.read()?;
     let (found, share) = (records.len(), config.replay_fraction);
     let wanted = (train as f64 * share / (1.0 - share)).round().max(1.0) as usize;
     let taken = wanted.min(found);
-    let mut index = 0;
-    let spread = records.into_iter().filter(|_| {
-        index += 1;
-        index * taken / found > (index - 1) * taken / found
-    });
-    let note = format!(
+    notes.push(format!(
         "replay: {taken} of {found} records of {} beside {train} ({:.1} %, {:.1} % asked for)",
         path.display(),
         100.0 * taken as f64 / (train + taken).max(1) as f64,
         100.0 * share,
-    );
-    Ok((spread.collect(), note))
+    ));
+    let spread = |index: usize| (index + 1) * taken / found > index * taken / found;
+    let records = records.into_iter().enumerate().filter(|(index, _)| spread(*index));
+    Ok(records.map(|(_, record)| record).collect())
 }
 
 fn read(config: &DataSection, path: &Path) -> Result<Vec<Record>, TrainError> {

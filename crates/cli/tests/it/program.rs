@@ -45,7 +45,9 @@ fn replay_records_are_mixed_in_and_checked_for_leaks() {
     let args = ["train", config, "--set", &set, "--set", "data.replay_fraction=0.2"];
     let (_, err) = succeed(&args);
     assert!(
-        err.contains("replay: 4 of 6 records of ") && err.contains("beside 16 (20.0 %, 20.0 % asked for)"),
+        err.contains("replay: 4 of 6 records of ")
+            && err.contains(" % of all targets")
+            && err.contains("beside 16 (20.0 %, 20.0 % asked for)"),
         "{err}"
     );
 
@@ -274,13 +276,19 @@ fn eval_scores_a_model_alone_and_against_its_adapter() {
     let (text, _) = succeed(&eval);
     assert!(text.contains("squad_f1") && report()["rougeL"]["interval"].is_array(), "{text}");
     let alone = report()["loss"]["value"].as_f64().unwrap();
+    assert!((report()["perplexity"]["value"].as_f64().unwrap() - alone.exp()).abs() < 1e-6);
+    assert!(report()["perplexity"]["interval"].is_array());
 
     let adapter = at("out/adapter");
-    let (text, _) = succeed(&[&eval[..], &["--adapter", &adapter, "--metrics", "bleu,exact_match"]].concat());
+    let (text, _) =
+        succeed(&[&eval[..], &["--adapter", &adapter, "--metrics", "bleu,perplexity,exact_match"]].concat());
     assert!(text.contains("| bleu |") && text.contains("### Sample 3"), "{text}");
     let both = report();
     assert!((both["loss"]["base"].as_f64().unwrap() - alone).abs() < 1e-9, "{both}");
     assert_eq!(both["metrics"]["bleu"]["count"], 6);
+    assert!((both["metrics"]["perplexity"]["base"].as_f64().unwrap() - alone.exp()).abs() < 1e-6, "{both}");
+    let error = fail(&[&eval[..], &["--metrics", "perplexity"]].concat());
+    assert!(error.contains("always measured"), "{error}");
     assert!(fs::read_to_string(at("new/report.md")).unwrap().contains("| exact_match |"));
 
     let error = fail(&[&eval[..], &["--metrics", "blue"]].concat());

@@ -35,8 +35,8 @@ fn references() -> Vec<Vec<&'static str>> {
 #[test]
 fn every_metric_agrees_with_its_own_function() {
     let report =
-        Comparison::new(Metric::ALL).with_base(BASE).with_tuned(TUNED).against(&references()).unwrap();
-    assert_eq!(report.metrics.keys().copied().collect::<Vec<_>>(), Metric::ALL);
+        Comparison::new(Metric::OF_ANSWERS).with_base(BASE).with_tuned(TUNED).against(&references()).unwrap();
+    assert_eq!(report.metrics.keys().copied().collect::<Vec<_>>(), Metric::OF_ANSWERS);
     for (outputs, is_base) in [(BASE, true), (TUNED, false)] {
         let references = references();
         let rouge = RougeConfig::new().init().unwrap().corpus(&outputs, &references).unwrap();
@@ -56,8 +56,8 @@ fn every_metric_agrees_with_its_own_function() {
             100.0 * rouge[&RougeType::Lsum].fmeasure,
             BleuConfig::new().init().unwrap().corpus(&outputs, &references).unwrap().score,
         ];
-        let alone = evaluate(&Metric::ALL, &outputs, &references).unwrap();
-        for (metric, wanted) in Metric::ALL.into_iter().zip(wanted) {
+        let alone = evaluate(&Metric::OF_ANSWERS, &outputs, &references).unwrap();
+        for (metric, wanted) in Metric::OF_ANSWERS.into_iter().zip(wanted) {
             let row = &report.metrics[&metric];
             let (value, interval, unparsable) = match is_base {
                 true => (row.base, row.base_interval, row.base_unparsable),
@@ -152,6 +152,12 @@ fn perplexity_stands_beside_the_metrics_of_answers() {
     let json = serde_json::to_value(Report::new().with_comparison(with)).unwrap();
     assert_eq!(json["metrics"]["perplexity"]["count"], json!(3));
 
+    let mut uneven = tuned;
+    uneven[1].tokens = 3;
+    let error = report.clone().with_losses(&base, &uneven).unwrap_err();
+    assert!(matches!(error, EvalError::TokenMismatch { index: 1, .. }), "{error}");
+    let huge = texts([2e3; 3]);
+    assert!(report.clone().with_losses(&base, &huge).is_err(), "a perplexity beyond a float");
     let shorter = report.with_losses(&base, &tuned[..2]).unwrap_err().to_string();
     assert!(shorter.contains("3") && shorter.contains("2"), "{shorter}");
 }
@@ -169,6 +175,7 @@ fn the_report_has_its_layout_and_comes_back() {
         .with_comparison(comparison.clone())
         .with_general_loss(forgetting)
         .with_general_metrics(comparison.clone())
+        .unwrap()
         .with_samples([ReportSample {
             prompt: "Which drug?".to_owned(),
             reference: REFERENCES[0][0].to_owned(),

@@ -41,7 +41,7 @@ proptest! {
     ) {
         let (outputs, references): (Vec<_>, Vec<_>) =
             rows.into_iter().map(|(output, reference)| (output, vec![reference])).unzip();
-        let set = MetricSet::new(Metric::ALL).with_bootstrap(few().with_seed(seed));
+        let set = MetricSet::new(Metric::OF_ANSWERS).with_bootstrap(few().with_seed(seed));
         for (metric, score) in set.evaluate(&outputs, &references).unwrap() {
             let [low, high] = score.interval;
             for value in [score.value, low, high] {
@@ -54,7 +54,7 @@ proptest! {
     #[test]
     fn equal_texts_score_100(texts in prop::collection::vec(answer(), 1..6)) {
         let references: Vec<_> = texts.iter().map(|text| vec![text.clone()]).collect();
-        let set = MetricSet::new(Metric::ALL).with_bootstrap(few());
+        let set = MetricSet::new(Metric::OF_ANSWERS).with_bootstrap(few());
         for (metric, score) in set.evaluate(&texts, &references).unwrap() {
             prop_assert!((score.value - 100.0).abs() < 1e-9, "{} is {}", metric, score.value);
             prop_assert!(score.interval.iter().all(|bound| (bound - 100.0).abs() < 1e-9));
@@ -70,7 +70,7 @@ proptest! {
         let score = |rows: &[(String, String)]| {
             let (outputs, references): (Vec<_>, Vec<_>) =
                 rows.iter().map(|(output, reference)| (output, vec![reference])).unzip();
-            MetricSet::new(Metric::ALL).with_bootstrap(few()).evaluate(&outputs, &references).unwrap()
+            MetricSet::new(Metric::OF_ANSWERS).with_bootstrap(few()).evaluate(&outputs, &references).unwrap()
         };
         let shuffled = score(&rows.1);
         for (metric, score) in score(&rows.0) {
@@ -86,7 +86,7 @@ proptest! {
         let tuned: Vec<_> = rows.iter().map(|row| row.1.clone()).collect();
         let references: Vec<_> = rows.iter().map(|row| vec![row.2.clone()]).collect();
         let compare = |base: &[String], tuned: &[String]| {
-            let comparison = Comparison::new(MetricSet::new(Metric::ALL).with_bootstrap(few()));
+            let comparison = Comparison::new(MetricSet::new(Metric::OF_ANSWERS).with_bootstrap(few()));
             comparison.with_base(base.to_vec()).with_tuned(tuned.to_vec()).against(&references).unwrap().metrics
         };
         for (metric, row) in compare(&base, &base) {
@@ -117,7 +117,7 @@ proptest! {
     #[test]
     fn any_text_is_an_answer(output in any::<String>(), braces in r#"[{}"\\:, a\[\]]{0,40}"#) {
         for output in [output, braces] {
-            let set = MetricSet::new(Metric::ALL).with_bootstrap(few());
+            let set = MetricSet::new(Metric::OF_ANSWERS).with_bootstrap(few());
             let scores = set.evaluate(&[output], &[vec![r#"{"a": "b"}"#]]);
             prop_assert!(scores.is_ok());
         }

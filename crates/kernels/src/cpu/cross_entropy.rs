@@ -33,7 +33,8 @@ pub(crate) fn losses(logits: &Tensor<2>, targets: &[usize]) -> Option<Tensor<1>>
     Some(tensor(found, [rows], &logits.device()))
 }
 
-/// As [`losses`], and with them `softmax(logits) − onehot(target)`, which takes the place of the logits.
+/// As [`losses`], and with them `softmax(logits) − onehot(target)`, which takes the place of the logits: it takes them
+/// by value, so the caller asks first.
 ///
 /// # Panics
 /// Where the logits are not a plain f32 tensor of Flex ([`flex_f32`]).

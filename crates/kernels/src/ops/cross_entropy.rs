@@ -117,28 +117,29 @@ pub(crate) fn forward(hidden: &Tensor<2>, head: &Tensor<2>, targets: &[i64]) -> 
     Picked::new(targets).chunks().fold(zero, |sum, chunk| sum + chunk.losses(hidden, head).sum())
 }
 
-/// The gradients of the summed loss.
+/// The gradients of the summed loss by its operands.
 #[derive(Clone, Debug)]
 pub(crate) struct LossGradients {
-    /// By `hidden`.
+    /// By `hidden`, in its dtype.
     pub(crate) hidden: Tensor<2>,
-    /// By `head`, where it was wanted.
+    /// By `head`, where it was wanted: f32 until scaled, then in the head's dtype.
     pub(crate) head: Option<Tensor<2>>,
+    head_dtype: FloatDType,
 }
 
 impl LossGradients {
-    /// For the gradient `[1]` that comes in.
+    /// For the gradient `[1]` that comes in: the products are f32, rounded once to the operands' dtypes.
     pub(crate) fn scaled(self, by: Tensor<1>) -> Self {
-        let scale = |gradient: Tensor<2>| {
-            let by = by.clone().reshape([1, 1]).cast(float_dtype(&gradient));
-            gradient * by
-        };
-        Self { hidden: scale(self.hidden), head: self.head.map(scale) }
+        let by = by.cast(FloatDType::F32).reshape([1, 1]);
+        let (hidden_dtype, head_dtype) = (float_dtype(&self.hidden), self.head_dtype);
+        let hidden = (self.hidden.cast(FloatDType::F32) * by.clone()).cast(hidden_dtype);
+        let head = self.head.map(|gradient| (gradient * by).cast(head_dtype));
+        Self { hidden, head, head_dtype }
     }
 }
 
 /// [`forward`], and at once the gradients, so that the logits are computed only once (Liger-Kernel,
-/// arXiv:2410.10989, §3.2). With `p = softmax(logits) − onehot(target)`: `dhidden = p·head`, `dhead = pᵀ·hidden`.
+/// arXiv:2410.10989). With `p = softmax(logits) − onehot(target)`: `dhidden = p·head`, `dhead = pᵀ·hidden`.
 pub(crate) fn forward_with_gradients(
     hidden: &Tensor<2>,
     head: &Tensor<2>,
@@ -160,8 +161,7 @@ pub(crate) fn forward_with_gradients(
         let rows = indices(chunk.rows, &device);
         grad_hidden = grad_hidden.select_assign(0, rows, chunk_grad, IndexingUpdateOp::Add);
     }
-    let head = grad_head.map(|gradient| gradient.cast(float_dtype(head)));
-    (sum, LossGradients { hidden: grad_hidden, head })
+    (sum, LossGradients { hidden: grad_hidden, head: grad_head, head_dtype: float_dtype(head) })
 }
 
 /// The positions that have a target.

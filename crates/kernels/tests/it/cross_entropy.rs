@@ -1,6 +1,6 @@
 //! Projection + cross-entropy.
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use burnisher_kernels::{IGNORE_INDEX, linear_cross_entropy, linear_cross_entropy_reference, token_losses};
 
 use crate::support::{assert_close, devices, matrix, of_products, vec_of};
@@ -52,6 +52,14 @@ fn gradients_go_where_they_are_wanted() {
         let got = gradient(|hidden, head, targets| linear_cross_entropy(hidden, head, targets).sum);
         assert_close(&got, &want, of_products(&device, 2e-5), "dhead of a computed head");
 
+        let untracked = one_of(&device).autodiff();
+        let loss = linear_cross_entropy(untracked.clone(), leaf.clone(), &targets).sum;
+        assert!(untracked.grad(&loss.backward()).is_none(), "a gradient that nobody wants");
+        let plain = linear_cross_entropy(one_of(&device), matrix(5, 4, 2, &device), &targets).sum;
+        let tracked =
+            linear_cross_entropy(one_of(&device), matrix(5, 4, 2, &device).autodiff(), &targets).sum;
+        assert_eq!(vec_of(&plain), vec_of(&tracked), "without a gradient");
+
         let hidden = one_of(&device).autodiff().require_grad();
         let frozen = matrix(5, 4, 2, &device);
         let sum = linear_cross_entropy(hidden.clone(), frozen.clone(), &targets).sum;
@@ -70,6 +78,61 @@ fn no_target_is_a_loss_of_zero_over_zero_tokens() {
         assert_eq!((vec_of(&loss.sum), loss.tokens), (vec![0.0], 0));
         let grad = hidden.grad(&loss.sum.backward()).expect("dhidden");
         assert!(vec_of(&grad).iter().all(|&value| value == 0.0));
+    }
+}
+
+/// A vocabulary wider than a piece of work, and logits so large that their exponentials overflow.
+#[test]
+fn wide_vocabularies_and_large_logits_have_finite_gradients() {
+    for device in devices() {
+        for (vocab, factor) in [(20_001, 1.0), (7, 1e4)] {
+            let targets = [3, IGNORE_INDEX, 6, 0];
+            let hidden = matrix(4, 8, 1, &device).mul_scalar(factor).autodiff().require_grad();
+            let head = matrix(vocab, 8, 2, &device).autodiff().require_grad();
+            let got = linear_cross_entropy(hidden.clone(), head.clone(), &targets).sum;
+            let want = linear_cross_entropy_reference(hidden.clone(), head.clone(), &targets);
+            assert_close(&vec_of(&got), &vec_of(&want), of_products(&device, 1e-5), "loss");
+            let (got, want) = (got.backward(), want.backward());
+            for leaf in [&hidden, &head] {
+                let (got, want) = (leaf.grad(&got).expect("got"), leaf.grad(&want).expect("want"));
+                assert!(vec_of(&got).iter().all(|value| value.is_finite()));
+                assert_close(&vec_of(&got), &vec_of(&want), of_products(&device, 1e-4), "gradient");
+            }
+        }
+    }
+}
+
+/// The factor that comes in is not rounded to bf16: the gradients are, once.
+#[test]
+fn bf16_gradients_are_scaled_in_f32() {
+    for device in devices().into_iter().take(1) {
+        let targets = targets(40, 11);
+        let bf16 =
+            |rows, salt| matrix(rows, 6, salt, &device).cast(FloatDType::BF16).autodiff().require_grad();
+        let (hidden, head) = (bf16(40, 1), bf16(11, 2));
+        let by = 1.0 / 1003.0;
+        let mut got =
+            linear_cross_entropy(hidden.clone(), head.clone(), &targets).sum.mul_scalar(by).backward();
+        let f32_of = |leaf: &Tensor<2>| {
+            leaf.clone().without_autodiff().cast(FloatDType::F32).autodiff().require_grad()
+        };
+        let (wide_hidden, wide_head) = (f32_of(&hidden), f32_of(&head));
+        let want = linear_cross_entropy_reference(wide_hidden.clone(), wide_head.clone(), &targets);
+        let mut want = want.mul_scalar(by).backward();
+        for (leaf, wide) in [(&hidden, &wide_hidden), (&head, &wide_head)] {
+            let got = vec_of(&leaf.grad_remove(&mut got).expect("got").cast(FloatDType::F32));
+            let want = vec_of(&wide.grad_remove(&mut want).expect("want"));
+            assert_close(&got, &want, 2.0 / 256.0, "bf16 gradient");
+        }
+    }
+}
+
+#[test]
+fn a_bad_logit_is_a_bad_loss() {
+    for device in devices() {
+        let hidden = matrix(2, 4, 1, &device).mul_scalar(f32::NAN);
+        let loss = linear_cross_entropy(hidden, matrix(5, 4, 2, &device), &[1, 2]);
+        assert!(vec_of(&loss.sum)[0].is_nan());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// The devices to test on: Flex, and ndarray when it was built.
+/// The devices to test on: Flex, ndarray and CUDA, those of this build.
 pub(crate) fn devices() -> Vec<Device> {
     vec![
         #[cfg(feature = "flex")]

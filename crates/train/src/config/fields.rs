@@ -142,13 +142,14 @@ const DATA: &[Field] = &[
         Kind::Path,
         r#""general.jsonl""#,
         "General records, JSON lines, mixed into the training set so that the model forgets less of what it\n\
-         knew. All of their tokens are trained on.",
+         knew. All of their tokens are trained on. columns, shape and deduplicate do not apply to them.",
     ),
     default(
         "replay_fraction",
         Kind::Number,
         "0.25",
-        "With replay: its share of the mixed training set in records, in (0, 1).",
+        "With replay: its share of the mixed training set in records, in (0, 1). Its share of the loss is that of\n\
+         its tokens, which the run prints.",
     ),
     default(
         "columns",

@@ -122,8 +122,9 @@ impl DataSection {
             }
         }
         found.below_one("data.validation_fraction", self.validation_fraction);
-        found.below_one("data.replay_fraction", self.replay_fraction);
-        found.above_zero("data.replay_fraction", self.replay_fraction);
+        let share = self.replay_fraction;
+        let fits = share > 0.0 && share < 1.0;
+        found.require(fits, "data.replay_fraction", share, "a number above 0 and below 1");
         let fits = self.max_length >= 2;
         found.require(
             fits,

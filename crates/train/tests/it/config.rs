@@ -203,6 +203,9 @@ fn values_no_run_can_use_by_table() {
     let cases = [
         ("data.validation_fraction = 1.0", "data.validation_fraction"),
         ("data.replay_fraction = 0", "data.replay_fraction"),
+        ("data.replay_fraction = 1.0", "data.replay_fraction"),
+        ("data.replay_fraction = -0.5", "data.replay_fraction"),
+        ("data.replay_fraction = nan", "data.replay_fraction"),
         ("data.replay = \"t\"", "data.replay"),
         ("data.max_length = 1", "data.max_length"),
         ("data.test = \"t\"", "data.test"),

@@ -4,6 +4,7 @@ mod atomic;
 mod config;
 mod parity;
 mod properties;
+mod replay;
 mod schedule;
 #[path = "../../../models/tests/it/support.rs"]
 mod support;
