@@ -32,7 +32,9 @@ pub(crate) fn run(args: &EvalArgs) -> Outcome {
     // It comes from the losses, asked for or not.
     metrics.retain(|metric| *metric != Metric::Perplexity);
     if metrics.is_empty() {
-        return Err("--metrics: perplexity is always measured; wanted a metric of answers as well".into());
+        return Err(
+            "--metrics: found only perplexity, which is always measured; wanted a metric of answers".into()
+        );
     }
     let tokenizer = Tokenizer::from_dir(&args.model.model)?;
     let set = Set::read(args, &tokenizer)?;

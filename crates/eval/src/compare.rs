@@ -131,8 +131,8 @@ impl ComparisonReport {
     /// Adds [`Metric::Perplexity`]: of the texts whose losses these are, in the same order for both systems.
     ///
     /// # Errors
-    /// No texts, not equally many for both, a text without tokens or with different numbers of tokens, a loss that is not
-    /// finite, a perplexity too large for a float.
+    /// No texts, not equally many for both, a text without tokens or with different numbers of tokens, a loss that
+    /// is not finite, a perplexity too large for a float.
     pub fn with_losses(mut self, base: &[TextLoss], tuned: &[TextLoss]) -> Result<Self, EvalError> {
         check_pairs(base, tuned)?;
         let estimate = paired_bootstrap(base, tuned, &self.bootstrap, |texts| loss_per_token(texts).exp())?;

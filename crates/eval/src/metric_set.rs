@@ -77,8 +77,8 @@ impl MetricSet {
     /// The scores of one system, with intervals; `references` holds one or more per example.
     ///
     /// # Errors
-    /// No metrics or examples, perplexity (it is not read off answers), not equally many outputs and reference lists, an empty reference list, options
-    /// out of range, and for the entity metrics a reference without a JSON object.
+    /// No metrics or examples, perplexity (it is not read off answers), not equally many outputs and reference lists,
+    /// an empty reference list, options out of range, and for the entity metrics a reference without a JSON object.
     pub fn evaluate<P: AsRef<str>, R: AsRef<str>>(
         &self,
         outputs: &[P],

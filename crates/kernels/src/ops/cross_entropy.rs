@@ -128,7 +128,7 @@ pub(crate) struct LossGradients {
 }
 
 impl LossGradients {
-    /// For the gradient `[1]` that comes in: the products are f32, rounded once to the operands' dtypes.
+    /// For the gradient `[1]` that comes in, which stays f32: the products are rounded to the operands' dtypes.
     pub(crate) fn scaled(self, by: Tensor<1>) -> Self {
         let by = by.cast(FloatDType::F32).reshape([1, 1]);
         let (hidden_dtype, head_dtype) = (float_dtype(&self.hidden), self.head_dtype);
