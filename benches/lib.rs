@@ -1,8 +1,26 @@
-//! What the benches share: reproducible values that look like weights and activations.
+//! What the benches share: reproducible values and token streams, a model with random weights, training steps with their
+//! times, and what this process and machine are.
 
 #![deny(missing_docs)]
 
+mod documents;
+mod machine;
+mod model;
+mod options;
+mod step;
+
+use std::{error::Error, process::ExitCode};
+
 use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::Value;
+
+pub use crate::{
+    documents::{LONGEST_SHORT_DOCUMENT, MarkovChain},
+    machine::{MemoryWatch, cpu, versions},
+    model::{Made, make},
+    options::{Checkpointing, Dtype, Options, Targets},
+    step::{Spread, StepRecord, measure, rounded, train},
+};
 
 /// A matrix of about normal values with standard deviation `scale`, the same in every run.
 pub fn normal(rows: usize, columns: usize, scale: f32, salt: u64, device: &Device) -> Tensor<2> {
@@ -14,4 +32,18 @@ pub fn normal(rows: usize, columns: usize, scale: f32, salt: u64, device: &Devic
     // The sum of three uniform values in [-1, 1] has variance 1.
     let values = (0..rows * columns).map(|_| (uniform() + uniform() + uniform()) * scale).collect();
     Tensor::from_data(TensorData::new::<f32, _>(values, [rows, columns]), device)
+}
+
+/// Prints a bench's result as one line of JSON, or why there is none.
+pub fn print(result: Result<Value, Box<dyn Error>>) -> ExitCode {
+    match result {
+        Ok(result) => {
+            println!("{result}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! A 4-bit weight on a Burn device.
 
+#[cfg(feature = "flex")]
+use burn::backend::flex::FlexTensor;
 use burn::{
     module::Module,
     tensor::{DType, Device, FloatDType, Int, Tensor, TensorData},
@@ -106,6 +108,42 @@ impl FourBitWeight {
             Scales::Nested(nested) => (nested.words.dims()[0] + nested.absmax.dims()[0]) * 4,
         };
         self.words.dims()[0] * 4 + scales
+    }
+
+    /// Elements per scale.
+    #[cfg(feature = "flex")]
+    pub(crate) fn block_size(&self) -> usize {
+        self.layout.block_size
+    }
+
+    /// The packed words, which are contiguous, and the scales with double quantization undone; `None` elsewhere.
+    #[cfg(feature = "flex")]
+    pub(crate) fn on_flex(&self) -> Option<(FlexTensor, Vec<f32>)> {
+        use burn::backend::Flex;
+
+        let contiguous = |x: FlexTensor| x.to_contiguous();
+        let packed = self.words.clone().try_into_primitive::<Flex>().ok().map(contiguous)?;
+        let absmax = match &self.scales {
+            Scales::Plain(absmax) => {
+                let absmax = absmax.clone().try_into_primitive::<Flex>().ok().map(contiguous)?;
+                absmax.as_slice::<f32>()?.to_vec()
+            }
+            Scales::Nested(NestedScales { words, absmax, offset, block_size }) => {
+                let codes = words.clone().try_into_primitive::<Flex>().ok().map(contiguous)?;
+                let absmax = absmax.clone().try_into_primitive::<Flex>().ok().map(contiguous)?;
+                let codes: &[u8] = bytemuck::cast_slice(codes.as_slice::<i32>()?);
+                let [out, inn] = self.layout.dims;
+                let codes = &codes[..(out * inn).div_ceil(self.layout.block_size)];
+                let table = burnisher_quant::dynamic_map_signed();
+                let blocks = codes.chunks(*block_size).zip(absmax.as_slice::<f32>()?);
+                blocks
+                    .flat_map(|(codes, scale)| {
+                        codes.iter().map(move |code| table[usize::from(*code)] * scale + offset)
+                    })
+                    .collect()
+            }
+        };
+        Some((packed, absmax))
     }
 
     /// The device that holds the weight.

@@ -3,6 +3,8 @@
 use burn::tensor::{FloatDType, Tensor};
 
 use crate::FourBitWeight;
+#[cfg(feature = "flex")]
+use crate::cpu;
 
 /// A projection's weight `[out, in]` that receives no gradient, in the form it is stored in.
 #[derive(Clone, Debug)]
@@ -32,6 +34,10 @@ impl FrozenWeight {
 
     /// `x·Wᵀ` for plain tensors: `[n, in] -> [n, out]`.
     pub(crate) fn project(&self, x: Tensor<2>) -> Tensor<2> {
+        #[cfg(feature = "flex")]
+        if let Some(y) = cpu::linear::project(&x, self) {
+            return y;
+        }
         match self {
             Self::Dense(weight) => x.matmul(weight.clone().without_autodiff().transpose()),
             Self::FourBit(weight) => weight.project(x),
@@ -40,6 +46,10 @@ impl FrozenWeight {
 
     /// `dy·W` for plain tensors: `[n, out] -> [n, in]`, the gradient of [`Self::project`].
     pub(crate) fn project_back(&self, grad: Tensor<2>) -> Tensor<2> {
+        #[cfg(feature = "flex")]
+        if let Some(dx) = cpu::linear::project_back(&grad, self) {
+            return dx;
+        }
         match self {
             Self::Dense(weight) => grad.matmul(weight.clone().without_autodiff()),
             Self::FourBit(weight) => weight.project_back(grad),

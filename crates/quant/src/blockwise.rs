@@ -1,39 +1,40 @@
 use rayon::prelude::*;
 
-use crate::codebook::{NF4, NF4_PAIRS, NF4_THRESHOLDS, ZERO_CODE};
-
-/// Elements that are coded together; every block size is a multiple of it.
-const LANES: usize = 32;
+use crate::codebook::{NF4, NF4_THRESHOLDS, ZERO_CODE};
+use crate::simd::{self, Codes};
 
 /// Elements per parallel task; a multiple of every block size.
 const TASK: usize = 32 * 1024;
 
 /// Packed NF4 bytes and one absmax per block. A block with a non-finite value gets a non-finite absmax.
 pub(crate) fn quantize(weights: &[f32], block_size: usize) -> (Vec<u8>, Vec<f32>) {
+    let kernels = simd::best();
     let mut packed = vec![0u8; weights.len().div_ceil(2)];
     let mut absmax = vec![0.0f32; weights.len().div_ceil(block_size)];
     weights
         .par_chunks(TASK)
         .zip(packed.par_chunks_mut(TASK / 2))
         .zip(absmax.par_chunks_mut(TASK / block_size))
-        .for_each(|((weights, packed), absmax)| {
-            let blocks = weights.chunks(block_size).zip(packed.chunks_mut(block_size / 2));
-            for ((values, bytes), largest) in blocks.zip(absmax) {
-                *largest = block_absmax(values);
-                encode_block(values, *largest, bytes);
-            }
-        });
+        .for_each(|((weights, packed), absmax)| (kernels.quantize)(weights, block_size, packed, absmax));
     (packed, absmax)
 }
 
 /// Restores all elements into `out`; lengths as in [`dequantize_range`].
 pub(crate) fn dequantize(packed: &[u8], absmax: &[f32], block_size: usize, out: &mut [f32]) {
+    in_tasks(out, |start, part| dequantize_range(packed, absmax, block_size, start, part));
+}
+
+/// [`dequantize`] to bits of bfloat16.
+pub(crate) fn dequantize_bf16(packed: &[u8], absmax: &[f32], block_size: usize, out: &mut [u16]) {
+    in_tasks(out, |start, part| dequantize_range_bf16(packed, absmax, block_size, start, part));
+}
+
+/// Cuts `out` into tasks for the rayon pool; `restore` gets the index of its first element.
+fn in_tasks<T: Send>(out: &mut [T], restore: impl Fn(usize, &mut [T]) + Sync) {
     if out.len() <= TASK {
-        return dequantize_range(packed, absmax, block_size, 0, out);
+        return restore(0, out);
     }
-    out.par_chunks_mut(TASK)
-        .enumerate()
-        .for_each(|(task, part)| dequantize_range(packed, absmax, block_size, task * TASK, part));
+    out.par_chunks_mut(TASK).enumerate().for_each(|(task, part)| restore(task * TASK, part));
 }
 
 /// Restores the NF4 elements `start..start + out.len()` of a flattened weight, on the calling thread.
@@ -46,28 +47,47 @@ pub(crate) fn dequantize(packed: &[u8], absmax: &[f32], block_size: usize, out: 
 ///
 /// If `block_size` is odd or zero, or if `packed` or `absmax` end before the last wanted element.
 pub fn dequantize_range(packed: &[u8], absmax: &[f32], block_size: usize, start: usize, out: &mut [f32]) {
+    let codes = checked("dequantize_range", packed, absmax, block_size, start, out.len());
+    (simd::best().restore_f32)(codes, start, out);
+}
+
+/// [`dequantize_range`] to bfloat16: the f32 product, rounded to nearest, ties to even; `out` receives its 16 bits.
+///
+/// # Panics
+///
+/// As [`dequantize_range`].
+pub fn dequantize_range_bf16(
+    packed: &[u8],
+    absmax: &[f32],
+    block_size: usize,
+    start: usize,
+    out: &mut [u16],
+) {
+    let codes = checked("dequantize_range_bf16", packed, absmax, block_size, start, out.len());
+    (simd::best().restore_bf16)(codes, start, out);
+}
+
+/// Panics in the name of `what` unless there are codes and absmax for `count` elements from `start`.
+fn checked<'a>(
+    what: &str,
+    packed: &'a [u8],
+    absmax: &'a [f32],
+    block_size: usize,
+    start: usize,
+    count: usize,
+) -> Codes<'a> {
     assert!(
         block_size > 0 && block_size.is_multiple_of(2),
-        "dequantize_range: block size {block_size}, wanted an even number"
+        "{what}: block size {block_size}, wanted an even number"
     );
     let covered = packed.len().saturating_mul(2).min(absmax.len().saturating_mul(block_size));
     assert!(
-        start <= covered && out.len() <= covered - start,
-        "dequantize_range: {} elements from {start} wanted, {} bytes and {} blocks of {block_size} hold {covered}",
-        out.len(),
+        start <= covered && count <= covered - start,
+        "{what}: {count} elements from {start} wanted, {} bytes and {} blocks of {block_size} hold {covered}",
         packed.len(),
         absmax.len()
     );
-    let mut index = start;
-    let mut rest = out;
-    while !rest.is_empty() {
-        let left_in_block = block_size - index % block_size;
-        let length = left_in_block.min(rest.len());
-        let (part, later) = std::mem::take(&mut rest).split_at_mut(length);
-        decode(packed, index, absmax[index / block_size], part);
-        index += length;
-        rest = later;
-    }
+    Codes { packed, absmax, block_size }
 }
 
 /// The definition of the NF4 code of a weight, one element after the other: packed bytes and one absmax per block.
@@ -125,73 +145,6 @@ pub(crate) fn scaled(x: f32, absmax: f32) -> f32 {
     }
 }
 
-/// The largest magnitude of a block. Magnitudes compare like their bits, and NaN and infinity above all numbers.
-fn block_absmax(values: &[f32]) -> f32 {
-    let bits = values.iter().fold(0, |largest: u32, x| largest.max(x.abs().to_bits()));
-    f32::from_bits(bits)
-}
-
-fn encode_block(values: &[f32], absmax: f32, bytes: &mut [u8]) {
-    let reciprocal = 1.0 / absmax;
-    if reciprocal.is_finite() {
-        encode(values, reciprocal, bytes);
-    } else {
-        let relative: Vec<f32> = values.iter().map(|x| scaled(*x, absmax)).collect();
-        encode(&relative, 1.0, bytes);
-    }
-}
-
-fn encode(values: &[f32], scale: f32, bytes: &mut [u8]) {
-    let (groups, last) = values.as_chunks::<LANES>();
-    let (body, tail) = bytes.split_at_mut(groups.len() * LANES / 2);
-    for (group, target) in groups.iter().zip(body.as_chunks_mut::<{ LANES / 2 }>().0) {
-        *target = encode_lanes(group, scale);
-    }
-    if !last.is_empty() {
-        // Zeros fill the group, so the unused nibble of an odd count gets the code of zero.
-        let mut group = [0.0; LANES];
-        group[..last.len()].copy_from_slice(last);
-        let coded = encode_lanes(&group, scale);
-        tail.copy_from_slice(&coded[..tail.len()]);
-    }
-}
-
-/// 32 codes, packed: a code is the number of thresholds below the scaled value. No branches, so it vectorises.
-fn encode_lanes(values: &[f32; LANES], scale: f32) -> [u8; LANES / 2] {
-    let mut codes = [0u32; LANES];
-    for (code, value) in codes.iter_mut().zip(values) {
-        let relative = value * scale;
-        let mut below = 0;
-        for threshold in NF4_THRESHOLDS {
-            below += u32::from(relative > threshold);
-        }
-        *code = below;
-    }
-    let mut bytes = [0u8; LANES / 2];
-    for (byte, pair) in bytes.iter_mut().zip(codes.as_chunks::<2>().0) {
-        *byte = ((pair[0] << 4) | pair[1]) as u8;
-    }
-    bytes
-}
-
-/// Elements of one block, from `start` of the flattened weight: a table lookup and two multiplications per byte.
-fn decode(packed: &[u8], start: usize, scale: f32, out: &mut [f32]) {
-    let (head, body) = out.split_at_mut((start % 2).min(out.len()));
-    if let [value] = head {
-        *value = NF4_PAIRS[usize::from(packed[start / 2])][1] * scale;
-    }
-    let bytes = &packed[start.div_ceil(2)..];
-    let (pairs, last) = body.as_chunks_mut::<2>();
-    let whole = pairs.len();
-    for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        let [high, low] = NF4_PAIRS[usize::from(*byte)];
-        *pair = [high * scale, low * scale];
-    }
-    if let [value] = last {
-        *value = NF4_PAIRS[usize::from(bytes[whole])][0] * scale;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +174,11 @@ mod tests {
                 dequantize(&packed, &absmax, block_size, &mut restored);
                 let wanted = dequantize_reference(&packed, &absmax, block_size, count);
                 assert_eq!(restored, wanted, "values of {count} in blocks of {block_size}");
+                let mut rounded = vec![u16::MAX; count];
+                dequantize_bf16(&packed, &absmax, block_size, &mut rounded);
+                let wanted: Vec<u16> =
+                    wanted.into_iter().map(|x| half::bf16::from_f32(x).to_bits()).collect();
+                assert_eq!(rounded, wanted, "bf16 of {count} in blocks of {block_size}");
             }
         }
     }
@@ -266,5 +224,11 @@ mod tests {
     )]
     fn a_range_past_the_blocks_panics() {
         dequantize_range(&[0; 40], &[1.0], 64, 62, &mut [0.0; 4]);
+    }
+
+    #[test]
+    #[should_panic(expected = "dequantize_range_bf16: block size 7, wanted an even number")]
+    fn an_odd_block_panics() {
+        dequantize_range_bf16(&[0; 40], &[1.0], 7, 0, &mut [0; 4]);
     }
 }

@@ -1,8 +1,13 @@
+use rayon::prelude::*;
+
 use crate::blockwise::scaled;
 use crate::dynamic_map::{dynamic_map_signed, nearest_signed};
 
 /// The block size of the nested quantization, fixed in bitsandbytes.
 pub(crate) const NESTED_BLOCK: usize = 256;
+
+/// Nested blocks per parallel task, at least.
+const TASK_BLOCKS: usize = 16;
 
 /// The absmax of every block of a weight: as f32, or quantized a second time to 8 bits.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,14 +72,19 @@ impl Absmax {
 /// The offset is the mean, summed in f64 and rounded once; torch sums in f32, so the last bit may differ from a checkpoint's.
 pub(crate) fn nest(absmax: &[f32]) -> Absmax {
     let offset = mean(absmax);
-    let centred: Vec<f32> = absmax.iter().map(|value| value - offset).collect();
-    let mut codes = Vec::with_capacity(absmax.len());
-    let mut nested_absmax = Vec::with_capacity(absmax.len().div_ceil(NESTED_BLOCK));
-    for block in centred.chunks(NESTED_BLOCK) {
-        let largest = block.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-        nested_absmax.push(largest);
-        codes.extend(block.iter().map(|x| nearest_signed(scaled(*x, largest))));
-    }
+    let mut codes = vec![0; absmax.len()];
+    let mut nested_absmax = vec![0.0; absmax.len().div_ceil(NESTED_BLOCK)];
+    codes
+        .par_chunks_mut(NESTED_BLOCK)
+        .zip(absmax.par_chunks(NESTED_BLOCK))
+        .zip(&mut nested_absmax)
+        .with_min_len(TASK_BLOCKS)
+        .for_each(|((codes, absmax), largest)| {
+            *largest = absmax.iter().fold(0.0f32, |largest, x| largest.max((x - offset).abs()));
+            for (code, x) in codes.iter_mut().zip(absmax) {
+                *code = nearest_signed(scaled(x - offset, *largest));
+            }
+        });
     Absmax::Nested { codes, nested_absmax, offset, block_size: NESTED_BLOCK }
 }
 

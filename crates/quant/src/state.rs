@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::blockwise;
@@ -118,10 +119,28 @@ impl QuantState {
         Ok(())
     }
 
+    /// Restores the weight into `out` as bits of bfloat16, on all threads of the current rayon pool.
+    ///
+    /// The values of [`dequantize`](Self::dequantize), rounded to nearest, ties to even.
+    ///
+    /// # Errors
+    ///
+    /// [`QuantError::Length`] unless `out` holds exactly `out * in` elements.
+    pub fn dequantize_bf16_into(&self, out: &mut [u16]) -> Result<(), QuantError> {
+        check_length("output of dequantize_bf16_into", out.len(), self.count())?;
+        blockwise::dequantize_bf16(&self.packed, &self.scales(), self.block_size, out);
+        Ok(())
+    }
+
     fn restore(&self, out: &mut [f32]) {
+        blockwise::dequantize(&self.packed, &self.scales(), self.block_size, out);
+    }
+
+    /// The absmax, copied only where they have to be restored.
+    fn scales(&self) -> Cow<'_, [f32]> {
         match &self.absmax {
-            Absmax::Plain(values) => blockwise::dequantize(&self.packed, values, self.block_size, out),
-            nested => blockwise::dequantize(&self.packed, &nested.values(), self.block_size, out),
+            Absmax::Plain(values) => Cow::Borrowed(values),
+            nested => Cow::Owned(nested.values()),
         }
     }
 }

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::{HeadRows, flex_f32, tensor, vector};
+use super::{HeadRows, flex_f32, level::Level, tensor, vector};
 use crate::AttentionMask;
 
 /// Queries of a tile. With 4,096 keys its scores are 512 KiB.
@@ -127,7 +127,7 @@ fn tiles<'a>(shape: &'a Shape, mask: &'a AttentionMask, batch: usize) -> impl It
 fn softmax(scores: &mut [f32], shape: &Shape, mask: &AttentionMask, batch: usize, tile: &Tile) {
     let width = tile.end - tile.first;
     let before = shape.keys - shape.queries;
-    vector::arch().dispatch(
+    Level::current().run(
         #[inline(always)]
         || {
             for (index, row) in scores.chunks_exact_mut(width).enumerate() {
@@ -231,7 +231,7 @@ pub(crate) fn backward(
                 }
                 softmax(&mut weights, &shape, mask, batch, &tile);
                 let row = |x: &HeadRows, index| x.at(batch, head, tile.start + index);
-                vector::arch().dispatch(
+                Level::current().run(
                     #[inline(always)]
                     || {
                         for index in 0..tile.count {

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::{elementwise::rows_per_piece, flex_f32, tensor, values, vector};
+use super::{elementwise::rows_per_piece, flex_f32, level::Level, tensor, values, vector};
 
 /// The largest logit, `Σ exp(logit − largest)`, and the loss `log Σ exp(logit) − logit[target]`.
 #[inline(always)]
@@ -21,7 +21,7 @@ pub(crate) fn losses(logits: &Tensor<2>, targets: &[usize]) -> Option<Tensor<1>>
     let piece = rows_per_piece(vocab);
     let inputs = values(&storage).par_chunks(piece * vocab.max(1)).zip(targets.par_chunks(piece));
     found.par_chunks_mut(piece).zip(inputs).for_each(|(found, (logits, targets))| {
-        vector::arch().dispatch(
+        Level::current().run(
             #[inline(always)]
             || {
                 for ((found, row), &target) in found.iter_mut().zip(logits.chunks_exact(vocab)).zip(targets) {
@@ -46,7 +46,7 @@ pub(crate) fn losses_and_gradient(logits: Tensor<2>, targets: &[usize]) -> (Tens
     let logits = data.as_mut_slice::<f32>().expect("f32 logits");
     let inputs = logits.par_chunks_mut(piece * vocab.max(1)).zip(targets.par_chunks(piece));
     found.par_chunks_mut(piece).zip(inputs).for_each(|(found, (logits, targets))| {
-        vector::arch().dispatch(
+        Level::current().run(
             #[inline(always)]
             || {
                 let rows = logits.chunks_exact_mut(vocab).zip(targets);

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::{HeadRows, flex_f32, tensor, values, vector};
+use super::{HeadRows, flex_f32, level::Level, tensor, values, vector};
 use crate::{Activation, NormWeight};
 
 /// Values of one piece of work.
@@ -40,7 +40,7 @@ pub(crate) fn rms_norm(
     let mut out = vec![0.0f32; rows * width];
     let piece = rows_per_piece(width) * width.max(1);
     out.par_chunks_mut(piece).zip(input.par_chunks(piece)).for_each(|(out, input)| {
-        vector::arch().dispatch(
+        Level::current().run(
             #[inline(always)]
             || {
                 for (out, row) in out.chunks_exact_mut(width).zip(input.chunks_exact(width)) {
@@ -74,7 +74,7 @@ pub(crate) fn rms_norm_backward(
         .zip(grads.par_chunks(piece).zip(input.par_chunks(piece)))
         .map(|(dx, (grads, input))| {
             let (mut dweight, mut scaled) = (vec![0.0f32; width], vec![0.0f32; width]);
-            vector::arch().dispatch(
+            Level::current().run(
                 #[inline(always)]
                 || {
                     let rows = grads.chunks_exact(width).zip(input.chunks_exact(width));
@@ -113,7 +113,7 @@ pub(crate) fn rope(x: &Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>, transposed: 
     let token = heads * dim;
     let piece = rows_per_piece(token);
     out.par_chunks_mut(piece * token.max(1)).enumerate().for_each(|(number, out)| {
-        vector::arch().dispatch(
+        Level::current().run(
             #[inline(always)]
             || {
                 for (index, out) in out.chunks_exact_mut(token).enumerate() {
@@ -163,7 +163,7 @@ pub(crate) fn gated_activation(gate: &Tensor<1>, up: &Tensor<1>, act: Activation
     let mut out = vec![0.0f32; gates.len()];
     let inputs = gates.par_chunks(PIECE).zip(ups.par_chunks(PIECE));
     out.par_chunks_mut(PIECE).zip(inputs).for_each(|(out, (gates, ups))| {
-        vector::arch().dispatch(
+        Level::current().run(
             #[inline(always)]
             || {
                 for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
@@ -189,7 +189,7 @@ pub(crate) fn gated_activation_backward(
     let outputs = dgate.par_chunks_mut(PIECE).zip(dup.par_chunks_mut(PIECE));
     let inputs = grads.par_chunks(PIECE).zip(gates.par_chunks(PIECE)).zip(ups.par_chunks(PIECE));
     outputs.zip(inputs).for_each(|((dgate, dup), ((grads, gates), ups))| {
-        vector::arch().dispatch(
+        Level::current().run(
             #[inline(always)]
             || {
                 for i in 0..grads.len() {

@@ -6,6 +6,9 @@
 pub(crate) mod attention;
 pub(crate) mod cross_entropy;
 pub(crate) mod elementwise;
+pub(crate) mod level;
+pub(crate) mod linear;
+pub(crate) mod product;
 mod vector;
 
 use burn::{
@@ -13,12 +16,17 @@ use burn::{
     tensor::{DType, Device, Tensor, TensorData},
 };
 
-/// The tensor's storage if it is a plain f32 tensor of Flex.
-pub(crate) fn flex_f32<const D: usize>(x: &Tensor<D>) -> Option<FlexTensor> {
-    if x.dtype() != DType::F32 {
+/// The tensor's storage if it is a plain tensor of Flex in one of `dtypes`.
+pub(crate) fn flex<const D: usize>(x: &Tensor<D>, dtypes: &[DType]) -> Option<FlexTensor> {
+    if !dtypes.contains(&x.dtype()) {
         return None;
     }
     x.clone().try_into_primitive::<Flex>().ok()
+}
+
+/// The tensor's storage if it is a plain f32 tensor of Flex.
+pub(crate) fn flex_f32<const D: usize>(x: &Tensor<D>) -> Option<FlexTensor> {
+    flex(x, &[DType::F32])
 }
 
 /// A contiguous tensor's values.

@@ -1,15 +1,5 @@
 //! Loops that the compiler vectorises for the instructions that the processor has.
 
-use std::sync::OnceLock;
-
-use pulp::Arch;
-
-/// The widest vector instructions of this processor.
-pub(super) fn arch() -> Arch {
-    static ARCH: OnceLock<Arch> = OnceLock::new();
-    *ARCH.get_or_init(Arch::new)
-}
-
 /// `eˣ`, within 2 units in the last place; 1.2e-38 below −87.3 and 2.2e38 above 88.3.
 ///
 /// `2ⁿ·eʳ` with `n = round(x / ln 2)` and a Taylor polynomial on `|r| ≤ ln 2 / 2`; `ln 2` in two parts.

@@ -2,6 +2,8 @@
 
 use burn::tensor::{FloatDType, Tensor};
 
+#[cfg(feature = "flex")]
+use crate::cpu;
 use crate::{Dropout, FrozenWeight, backend, ops::linear::rows};
 
 /// The trainable low-rank factors of one projection.
@@ -58,23 +60,27 @@ pub fn lora_linear_reference(
     y + h.matmul(adapter.b.clone().transpose()).mul_scalar(adapter.scaling).cast(output)
 }
 
-/// Forward on plain tensors: the output and `h = dropout(x)·Aᵀ`, which the backward wants.
+/// Forward on plain tensors: the output and `h = s·dropout(x)·Aᵀ`, which the backward wants.
 pub(crate) fn forward(
     x: Tensor<2>,
     base: &FrozenWeight,
     adapter: &LoraFactors,
     dropout: Option<&Dropout>,
 ) -> (Tensor<2>, Tensor<2>) {
+    let dtype = float_dtype(&adapter.a);
+    #[cfg(feature = "flex")]
+    if let Some(found) = cpu::linear::lora(&x, &dropped(&x, dtype, dropout).0, base, adapter) {
+        return found;
+    }
     let y = base.project(x.clone());
     let output = float_dtype(&y);
-    let h = apply_dropout(x.cast(float_dtype(&adapter.a)), dropout).matmul(adapter.a.clone().transpose());
-    // The scale goes onto B, which is smaller than the product.
-    let b = adapter.b.clone().mul_scalar(adapter.scaling);
-    (y + h.clone().matmul(b.transpose()).cast(output), h)
+    let h = apply_dropout(x.cast(dtype), dropout).matmul(adapter.a.clone().transpose());
+    let h = h.mul_scalar(adapter.scaling);
+    (y + h.clone().matmul(adapter.b.clone().transpose()).cast(output), h)
 }
 
 /// Backward on plain tensors, with `dh = s·dy·B`:
-/// `dx = dy·W + mask·(dh·A)`, `dA = dhᵀ·dropout(x)`, `dB = s·dyᵀ·h`.
+/// `dx = dy·W + mask·(dh·A)`, `dA = dhᵀ·dropout(x)`, `dB = dyᵀ·h`.
 pub(crate) fn backward(
     grad: Tensor<2>,
     x: Tensor<2>,
@@ -85,24 +91,41 @@ pub(crate) fn backward(
     wants_dx: bool,
 ) -> (Option<Tensor<2>>, Tensor<2>, Tensor<2>) {
     let (base_dtype, dtype) = (float_dtype(&x), float_dtype(&adapter.a));
-    let mask = dropout.map(|d| d.mask(x.dims()[0], x.dims()[1], dtype, &x.device()));
-    let scaled = grad.clone().cast(dtype).mul_scalar(adapter.scaling);
-    let grad_b = scaled.clone().transpose().matmul(h);
-    let grad_h = scaled.matmul(adapter.b.clone());
-    let dropped = match &mask {
-        Some(mask) => x.cast(dtype) * mask.clone(),
-        None => x.cast(dtype),
-    };
-    let grad_a = grad_h.clone().transpose().matmul(dropped);
-    let grad_x = wants_dx.then(|| {
-        let through = grad_h.matmul(adapter.a.clone());
-        let through = match mask {
-            Some(mask) => through * mask,
-            None => through,
-        };
-        base.project_back(grad) + through.cast(base_dtype)
+    let (dropped, mask) = dropped(&x, dtype, dropout);
+    #[cfg(feature = "flex")]
+    let found = cpu::linear::lora_factors_back(&grad, &dropped, &h, adapter);
+    #[cfg(not(feature = "flex"))]
+    let found: Option<[Tensor<2>; 3]> = None;
+    let [grad_h, grad_a, grad_b] = found.unwrap_or_else(|| {
+        let grad = grad.clone().cast(dtype);
+        let grad_h = grad.clone().matmul(adapter.b.clone()).mul_scalar(adapter.scaling);
+        let grad_a = grad_h.clone().transpose().matmul(dropped.cast(dtype));
+        [grad_h, grad_a, grad.transpose().matmul(h)]
     });
-    (grad_x, grad_a, grad_b)
+    if !wants_dx {
+        return (None, grad_a, grad_b);
+    }
+    #[cfg(feature = "flex")]
+    if mask.is_none()
+        && let Some(grad_x) = cpu::linear::lora_back(&grad, &grad_h, base, &adapter.a)
+    {
+        return (Some(grad_x), grad_a, grad_b);
+    }
+    let through = grad_h.matmul(adapter.a.clone());
+    let through = match mask {
+        Some(mask) => through * mask,
+        None => through,
+    };
+    (Some(base.project_back(grad) + through.cast(base_dtype)), grad_a, grad_b)
+}
+
+/// The adapter's input, and the mask in `dtype` that it was multiplied by. Without dropout it is `x` as it is.
+fn dropped(x: &Tensor<2>, dtype: FloatDType, dropout: Option<&Dropout>) -> (Tensor<2>, Option<Tensor<2>>) {
+    let mask = dropout.map(|d| d.mask(x.dims()[0], x.dims()[1], dtype, &x.device()));
+    match &mask {
+        Some(mask) => (x.clone().cast(dtype) * mask.clone(), Some(mask.clone())),
+        None => (x.clone(), None),
+    }
 }
 
 fn apply_dropout(x: Tensor<2>, dropout: Option<&Dropout>) -> Tensor<2> {

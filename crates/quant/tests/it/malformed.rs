@@ -286,6 +286,8 @@ fn wrong_calls_are_errors() {
     let state = config.quantize(&[1.0; 6], [2, 3]).expect("a sound weight");
     let error = state.dequantize_into(&mut [0.0; 7]).expect_err("seven places");
     assert_eq!(error.to_string(), "output of dequantize_into: found 7 elements, wanted 6");
+    let error = state.dequantize_bf16_into(&mut [0; 5]).expect_err("five places");
+    assert_eq!(error.to_string(), "output of dequantize_bf16_into: found 5 elements, wanted 6");
     assert!(matches!(error_report(&[], &[], 7), Err(QuantError::BlockSize { .. })));
 }
 

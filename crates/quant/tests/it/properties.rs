@@ -1,9 +1,10 @@
 //! What holds for every weight.
 
 use burnisher_quant::{
-    Absmax, NF4, QuantConfig, QuantState, SourceDtype, dequantize_range, dequantize_reference,
-    dynamic_map_signed, error_report, quantize_reference,
+    Absmax, NF4, QuantConfig, QuantState, SourceDtype, dequantize_range, dequantize_range_bf16,
+    dequantize_reference, dynamic_map_signed, error_report, quantize_reference,
 };
+use half::bf16;
 use proptest::prelude::*;
 
 const SIZES: [usize; 6] = [0, 1, 63, 64, 65, 255];
@@ -93,6 +94,10 @@ proptest! {
         }
         let scales = state.absmax_values();
         let wanted = dequantize_reference(&packed, &scales, config.block_size, weights.len());
+        let mut rounded = vec![u16::MAX; weights.len()];
+        state.dequantize_bf16_into(&mut rounded).expect("as many places as elements");
+        let bits = |value: &f32| bf16::from_f32(*value).to_bits();
+        prop_assert_eq!(rounded, wanted.iter().map(bits).collect::<Vec<u16>>());
         prop_assert_eq!(state.dequantize(), wanted);
     }
 
@@ -117,6 +122,10 @@ proptest! {
         let mut part = vec![f32::NAN; end - start];
         dequantize_range(state.packed(), &state.absmax_values(), config.block_size, start, &mut part);
         prop_assert_eq!(&part[..], &whole[start..end]);
+        let mut rounded = vec![u16::MAX; end - start];
+        dequantize_range_bf16(state.packed(), &state.absmax_values(), config.block_size, start, &mut rounded);
+        let bits = |value: &f32| bf16::from_f32(*value).to_bits();
+        prop_assert_eq!(rounded, whole[start..end].iter().map(bits).collect::<Vec<u16>>());
     }
 
     #[test]

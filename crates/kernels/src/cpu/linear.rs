@@ -1,0 +1,162 @@
+//! Projections by frozen weights, and LoRA's sums of products, without an intermediate tensor.
+
+use burn::{
+    backend::flex::FlexTensor,
+    tensor::{DType, Device, Tensor, TensorData},
+};
+use half::bf16;
+
+use super::product::{Matrix, Nf4, Operand, Out, Stored, Term, product};
+use crate::{FourBitWeight, FrozenWeight, LoraFactors};
+
+/// A matrix of Flex whose rows lie without gaps between their values, in f32 or bf16.
+pub(crate) struct Held {
+    storage: FlexTensor,
+    dims: [usize; 2],
+}
+
+impl Held {
+    pub(crate) fn new(x: &Tensor<2>) -> Option<Self> {
+        let storage = super::flex(x, &[DType::F32, DType::BF16])?;
+        let strides = storage.layout().strides();
+        let fits = strides[1] == 1 && strides[0] >= 0;
+        Some(Self { storage: if fits { storage } else { storage.to_contiguous() }, dims: x.dims() })
+    }
+
+    pub(crate) fn matrix(&self) -> Matrix<'_> {
+        let (layout, [rows, columns]) = (self.storage.layout(), self.dims);
+        let start = layout.start_offset();
+        let stored = match self.storage.dtype() {
+            DType::BF16 => Stored::Bf16(&self.storage.storage::<bf16>()[start..]),
+            _ => Stored::F32(&self.storage.storage::<f32>()[start..]),
+        };
+        Matrix { stored, rows, columns, stride: layout.strides()[0] as usize }
+    }
+}
+
+/// A frozen weight of Flex.
+enum Base<'a> {
+    Dense(Held),
+    FourBit { packed: FlexTensor, absmax: Vec<f32>, weight: &'a FourBitWeight },
+}
+
+impl<'a> Base<'a> {
+    fn new(weight: &'a FrozenWeight) -> Option<Self> {
+        match weight {
+            FrozenWeight::Dense(weight) => Held::new(&weight.clone().without_autodiff()).map(Self::Dense),
+            FrozenWeight::FourBit(weight) => {
+                let (packed, absmax) = weight.on_flex()?;
+                Some(Self::FourBit { packed, absmax, weight })
+            }
+        }
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        match self {
+            Self::Dense(held) => held.matrix(),
+            Self::FourBit { packed, absmax, weight } => {
+                let packed: &[i32] = packed.as_slice().expect("contiguous words");
+                let packed = bytemuck::cast_slice(packed);
+                let nf4 = Nf4 { packed, absmax, block_size: weight.block_size() };
+                Matrix::new(Stored::Nf4(nf4), weight.dims())
+            }
+        }
+    }
+}
+
+/// A product as a tensor of `dtype`, which is f32 or bf16.
+pub(crate) fn tensor_of(
+    dims: [usize; 2],
+    terms: &[Term<'_>],
+    alpha: f32,
+    dtype: DType,
+    device: &Device,
+) -> Tensor<2> {
+    let count = dims[0] * dims[1];
+    let data = match dtype {
+        DType::BF16 => {
+            let mut out = vec![bf16::ZERO; count];
+            product(dims, terms, alpha, Out::Bf16(&mut out));
+            TensorData::new(out, dims)
+        }
+        _ => {
+            let mut out = vec![0.0f32; count];
+            product(dims, terms, alpha, Out::F32(&mut out));
+            TensorData::new(out, dims)
+        }
+    };
+    Tensor::from_data(data, (device, dtype))
+}
+
+/// `x·Wᵀ` in the dtype of `x`; `None` unless all are matrices of Flex in f32, bf16 or NF4.
+pub(crate) fn project(x: &Tensor<2>, weight: &FrozenWeight) -> Option<Tensor<2>> {
+    let (input, base) = (Held::new(x)?, Base::new(weight)?);
+    let term = Term::new(Operand::plain(input.matrix()), Operand::transposed(base.matrix()));
+    Some(tensor_of([x.dims()[0], weight.dims()[0]], &[term], 1.0, x.dtype(), &x.device()))
+}
+
+/// `dy·W` in the dtype of `dy`; `None` as [`project`].
+pub(crate) fn project_back(grad: &Tensor<2>, weight: &FrozenWeight) -> Option<Tensor<2>> {
+    let (input, base) = (Held::new(grad)?, Base::new(weight)?);
+    let term = Term::new(Operand::plain(input.matrix()), Operand::plain(base.matrix()));
+    Some(tensor_of([grad.dims()[0], weight.dims()[1]], &[term], 1.0, grad.dtype(), &grad.device()))
+}
+
+/// The output of a LoRA projection, and `h = s·dropped·Aᵀ` in f32; `dropped` is `x` after dropout.
+pub(crate) fn lora(
+    x: &Tensor<2>,
+    dropped: &Tensor<2>,
+    weight: &FrozenWeight,
+    adapter: &LoraFactors,
+) -> Option<(Tensor<2>, Tensor<2>)> {
+    let (input, dropped, base) = (Held::new(x)?, Held::new(dropped)?, Base::new(weight)?);
+    let (a, b) = (Held::new(&adapter.a)?, Held::new(&adapter.b)?);
+    let ([rows, _], [out, _], rank) = (x.dims(), weight.dims(), adapter.a.dims()[0]);
+    let device = x.device();
+    let inner = Term::new(Operand::plain(dropped.matrix()), Operand::transposed(a.matrix()));
+    let h = tensor_of([rows, rank], &[inner], adapter.scaling as f32, DType::F32, &device);
+    let held = Held::new(&h)?;
+    let terms = [
+        Term::new(Operand::plain(input.matrix()), Operand::transposed(base.matrix())),
+        Term::new(Operand::plain(held.matrix()), Operand::transposed(b.matrix())),
+    ];
+    let y = tensor_of([rows, out], &terms, 1.0, x.dtype(), &device);
+    Some((y, h))
+}
+
+/// `dh = s·dy·B`, `dA = dhᵀ·dropped` and `dB = dyᵀ·h`, in the adapter's dtype but for `dh` in f32.
+pub(crate) fn lora_factors_back(
+    grad: &Tensor<2>,
+    dropped: &Tensor<2>,
+    h: &Tensor<2>,
+    adapter: &LoraFactors,
+) -> Option<[Tensor<2>; 3]> {
+    let (grads, dropped, inner) = (Held::new(grad)?, Held::new(dropped)?, Held::new(h)?);
+    let b = Held::new(&adapter.b)?;
+    let ([rows, out], [rank, inn]) = (grad.dims(), adapter.a.dims());
+    let (device, dtype) = (grad.device(), adapter.a.dtype());
+    let term = Term::new(Operand::plain(grads.matrix()), Operand::plain(b.matrix()));
+    let grad_h = tensor_of([rows, rank], &[term], adapter.scaling as f32, DType::F32, &device);
+    let held = Held::new(&grad_h)?;
+    let term = Term::new(Operand::transposed(held.matrix()), Operand::plain(dropped.matrix()));
+    let grad_a = tensor_of([rank, inn], &[term], 1.0, dtype, &device);
+    // The transpose of dB: its rows are few, and the gradient is read in order.
+    let term = Term::new(Operand::transposed(inner.matrix()), Operand::plain(grads.matrix()));
+    let grad_b = tensor_of([rank, out], &[term], 1.0, dtype, &device).transpose();
+    Some([grad_h, grad_a, grad_b])
+}
+
+/// `dx = dy·W + dh·A` in the dtype of `dy`.
+pub(crate) fn lora_back(
+    grad: &Tensor<2>,
+    grad_h: &Tensor<2>,
+    weight: &FrozenWeight,
+    a: &Tensor<2>,
+) -> Option<Tensor<2>> {
+    let (grads, grad_h, base, a) = (Held::new(grad)?, Held::new(grad_h)?, Base::new(weight)?, Held::new(a)?);
+    let terms = [
+        Term::new(Operand::plain(grads.matrix()), Operand::plain(base.matrix())),
+        Term::new(Operand::plain(grad_h.matrix()), Operand::plain(a.matrix())),
+    ];
+    Some(tensor_of([grad.dims()[0], weight.dims()[1]], &terms, 1.0, grad.dtype(), &grad.device()))
+}

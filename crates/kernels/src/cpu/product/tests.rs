@@ -1,0 +1,184 @@
+//! Every level against sums in f64, over every way to store a weight.
+
+use burnisher_quant::{Absmax, QuantConfig, QuantState};
+use half::bf16;
+
+use super::*;
+
+/// Rows, depth, columns: none, one, odd, one more than a tile, a panel, a block or a task.
+const SIZES: [[usize; 3]; 14] = [
+    [0, 3, 2],
+    [3, 0, 2],
+    [3, 2, 0],
+    [1, 1, 1],
+    [2, 5, 3],
+    [5, 33, 17],
+    [16, 1025, 34],
+    [17, 7, 5],
+    [19, 257, 33],
+    [31, 513, 129],
+    [193, 31, 49],
+    [389, 2, 35],
+    [1027, 9, 3],
+    [65, 300, 300],
+];
+
+fn values(count: usize, salt: u64) -> Vec<f32> {
+    let mut state = salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32) / 8_388_608.0 - 1.0
+    };
+    (0..count).map(next).collect()
+}
+
+fn halves(values: &[f32]) -> Vec<bf16> {
+    values.iter().map(|value| bf16::from_f32(*value)).collect()
+}
+
+fn four_bit(values: &[f32], dims: [usize; 2]) -> QuantState {
+    QuantConfig::nf4().quantize(values, dims).expect("finite values quantize")
+}
+
+fn nf4(state: &QuantState) -> Stored<'_> {
+    let Absmax::Plain(absmax) = state.absmax() else { panic!("plain scales") };
+    Stored::Nf4(Nf4 { packed: state.packed(), absmax, block_size: state.block_size() })
+}
+
+/// Values of an operand as f64, `[rows, columns]` after the transposition.
+fn dense(operand: &Operand<'_>) -> Vec<f64> {
+    let Matrix { rows, columns, .. } = operand.matrix;
+    let mut all = vec![0.0f32; rows * columns];
+    for row in 0..rows {
+        let out = &mut all[row * columns..][..columns];
+        operand.matrix.read_f32(Level::Portable, row, 0, out);
+    }
+    let [rows, columns] = operand.dims();
+    let at = |row: usize, column: usize| match operand.is_transposed {
+        true => all[column * rows + row],
+        false => all[row * columns + column],
+    };
+    (0..rows * columns).map(|i| f64::from(at(i / columns, i % columns))).collect()
+}
+
+fn wanted(dims: [usize; 2], terms: &[Term<'_>], alpha: f32) -> Vec<f64> {
+    let [m, n] = dims;
+    let mut out = vec![0.0; m * n];
+    for term in terms {
+        let depth = term.left.dims()[1];
+        let (left, right) = (dense(&term.left), dense(&term.right));
+        for row in 0..m {
+            for column in 0..n {
+                let sum: f64 = (0..depth).map(|k| left[row * depth + k] * right[k * n + column]).sum();
+                out[row * n + column] += sum * f64::from(alpha);
+            }
+        }
+    }
+    out
+}
+
+#[track_caller]
+fn assert_close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let scale = want.iter().fold(1e-3f64, |scale, value| scale.max(value.abs()));
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((f64::from(*got) - want).abs() <= tolerance * scale, "{what}[{i}]: got {got}, want {want}");
+    }
+}
+
+/// Runs a sum at every level, into f32 and into bf16.
+fn check(dims: [usize; 2], terms: &[Term<'_>], what: &str) {
+    let want = wanted(dims, terms, 0.75);
+    for level in Level::available() {
+        // Left over from an earlier product, so that what is not written shows.
+        let mut out = vec![f32::NAN; dims[0] * dims[1]];
+        product_at(level, dims, terms, 0.75, Out::F32(&mut out));
+        // With bf16 products 4-bit weights are rounded to bf16 once: 2⁻⁹ of each.
+        let rounds = level == Level::Avx512Bf16 && terms.iter().any(|term| term.right.matrix.fits_bf16());
+        assert_close(&out, &want, if rounds { 1.0 / 256.0 } else { 1e-5 }, &format!("{level:?} {what}"));
+        let mut half = vec![bf16::NAN; out.len()];
+        product_at(level, dims, terms, 0.75, Out::Bf16(&mut half));
+        assert_eq!(half, halves(&out), "{level:?} {what} in bf16");
+    }
+}
+
+#[test]
+fn every_storage_and_orientation_at_every_size() {
+    for [m, k, n] in SIZES {
+        let (x, w) = (values(m * k, 1), values(n * k, 2));
+        let (xh, wh) = (halves(&x), halves(&w));
+        let state = (k * n > 0).then(|| four_bit(&w, [n, k]));
+        let lefts = [Stored::F32(&x), Stored::Bf16(&xh)];
+        let mut rights = vec![("f32", Stored::F32(&w)), ("bf16", Stored::Bf16(&wh))];
+        rights.extend(state.as_ref().map(|state| ("nf4", nf4(state))));
+        for (name, right) in rights {
+            for left in lefts {
+                for (lt, rt) in [(false, true), (false, false), (true, false), (true, true)] {
+                    let left = Matrix::new(left, if lt { [k, m] } else { [m, k] });
+                    let right = Matrix::new(right, if rt { [n, k] } else { [k, n] });
+                    let term = Term::new(
+                        Operand { matrix: left, is_transposed: lt },
+                        Operand { matrix: right, is_transposed: rt },
+                    );
+                    let kind = if left.is_bf16() { "bf16" } else { "f32" };
+                    check([m, n], &[term], &format!("{kind}·{name} {:?} transposed {lt} {rt}", [m, k, n]));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn terms_add_up_and_gaps_between_rows_are_left_out() {
+    let [m, n] = [37, 50];
+    let (x, w, h, b) = (values(m * 70, 3), values(n * 64, 4), values(m * 8, 5), values(n * 8, 6));
+    let x = Matrix { stored: Stored::F32(&x[3..]), rows: m, columns: 64, stride: 70 - 2 };
+    let base = Term::new(Operand::plain(x), Operand::transposed(Matrix::new(Stored::F32(&w), [n, 64])));
+    let adapter = Term::new(
+        Operand::plain(Matrix::new(Stored::F32(&h), [m, 8])),
+        Operand::transposed(Matrix::new(Stored::F32(&b), [n, 8])),
+    );
+    check([m, n], &[base, adapter], "base + adapter");
+    check([m, n], &[], "no terms");
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let [m, k, n] = [150, 300, 200];
+    let (x, w) = (values(m * k, 7), values(n * k, 8));
+    let term = Term::new(
+        Operand::plain(Matrix::new(Stored::F32(&x), [m, k])),
+        Operand::transposed(Matrix::new(Stored::F32(&w), [n, k])),
+    );
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        let mut out = vec![0.0; m * n];
+        pool.install(|| product([m, n], &[term], 1.0, Out::F32(&mut out)));
+        out
+    };
+    assert_eq!(run(1), run(5));
+}
+
+#[test]
+fn bf16_rounds_as_the_half_crate() {
+    let mut cases = vec![0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN_POSITIVE, 1e-40];
+    cases.extend([0x3F80_8000u32, 0x3F81_8000, 0x3F80_8001, 0x3F80_7FFF, 0x7F7F_FFFF].map(f32::from_bits));
+    cases.extend(values(1000, 9));
+    let mut out = vec![bf16::ZERO; cases.len()];
+    for level in Level::available() {
+        source::round(level, &cases, 1.0, &mut out);
+        assert_eq!(out, halves(&cases), "{level:?}");
+        let mut nan = [bf16::ZERO];
+        source::round(level, &[f32::from_bits(0x7F80_0001)], 1.0, &mut nan);
+        assert!(nan[0].is_nan(), "{level:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "product: [2, 3]·[4, 5] for an output of [2, 5]")]
+fn sizes_that_do_not_fit_are_named() {
+    let (x, w) = (values(6, 1), values(20, 2));
+    let left = Operand::plain(Matrix::new(Stored::F32(&x), [2, 3]));
+    let right = Operand::plain(Matrix::new(Stored::F32(&w), [4, 5]));
+    product([2, 5], &[Term::new(left, right)], 1.0, Out::F32(&mut [0.0; 10]));
+}
