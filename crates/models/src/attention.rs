@@ -85,7 +85,7 @@ impl SelfAttention {
             None => (k, v),
         };
         let scale = (self.head_dim as f64).powf(-0.5);
-        let y = attention(q, k, v, &context.mask, AttentionOptions { scale });
+        let y = attention(q, k, v, &context.mask, AttentionOptions::new(scale));
         let width = y.dims()[1] * self.head_dim;
         self.o_proj.forward(y.swap_dims(1, 2).reshape([batch, length, width]), context.keys)
     }

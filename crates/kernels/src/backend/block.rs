@@ -16,7 +16,7 @@ use burn::{
 
 use super::primitive;
 use crate::{
-    Activation, AttentionMask, NormWeight,
+    Activation, AttentionMask, AttentionOptions, NormWeight,
     ops::{attention, gated_mlp, rms_norm, rope},
 };
 
@@ -34,7 +34,7 @@ pub(crate) trait BlockOps: Backend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         mask: AttentionMask,
-        scale: f64,
+        options: AttentionOptions,
     ) -> FloatTensor<Self>;
 
     /// `x [n, h], weight [h] -> [n, h]`.
@@ -62,10 +62,10 @@ macro_rules! forward_on_tensors {
                 k: FloatTensor<Self>,
                 v: FloatTensor<Self>,
                 mask: AttentionMask,
-                scale: f64,
+                options: AttentionOptions,
             ) -> FloatTensor<Self> {
                 let [q, k, v] = [q, k, v].map(Tensor::from_primitive::<Self>);
-                primitive::<Self, _>(attention::forward(q, k, v, &mask, scale))
+                primitive::<Self, _>(attention::forward(q, k, v, &mask, options))
             }
 
             fn rms_norm(
@@ -112,7 +112,7 @@ where
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         mask: AttentionMask,
-        scale: f64,
+        options: AttentionOptions,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Attention;
@@ -121,7 +121,7 @@ where
             /// q, k, v and the output.
             tensors: [Tensor<4>; 4],
             mask: AttentionMask,
-            scale: f64,
+            options: AttentionOptions,
         }
         impl<B: Backend> Backward<B, 3> for Attention
         where
@@ -130,8 +130,8 @@ where
             type State = Saved;
             fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let grad = Tensor::from_primitive::<B>(grads.consume::<B>(&ops.node));
-                let Saved { tensors, mask, scale } = ops.state;
-                let results = attention::backward(grad, tensors, &mask, scale);
+                let Saved { tensors, mask, options } = ops.state;
+                let results = attention::backward(grad, tensors, &mask, options);
                 for (node, grad) in ops.parents.into_iter().zip(results) {
                     if let Some(node) = node {
                         grads.register::<B>(node.id, primitive::<B, _>(grad));
@@ -141,10 +141,10 @@ where
         }
         let parents = [q.node(), k.node(), v.node()];
         let [q, k, v] = [q, k, v].map(|x| Tensor::<4>::from_primitive::<B>(x.into_primitive()));
-        let out = attention::forward(q.clone(), k.clone(), v.clone(), &mask, scale);
+        let out = attention::forward(q.clone(), k.clone(), v.clone(), &mask, options);
         match Attention.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let saved = Saved { tensors: [q, k, v, out.clone()], mask, scale };
+                let saved = Saved { tensors: [q, k, v, out.clone()], mask, options };
                 prep.finish(saved, primitive::<B, _>(out))
             }
             OpsKind::UnTracked(prep) => prep.finish(primitive::<B, _>(out)),
@@ -252,10 +252,10 @@ pub(crate) fn attention(
     k: Tensor<4>,
     v: Tensor<4>,
     mask: &AttentionMask,
-    scale: f64,
+    options: AttentionOptions,
 ) -> Tensor<4> {
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-    Tensor::from_dispatch(<Dispatch as BlockOps>::attention(q, k, v, mask.clone(), scale))
+    Tensor::from_dispatch(<Dispatch as BlockOps>::attention(q, k, v, mask.clone(), options))
 }
 
 pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64, form: NormWeight) -> Tensor<2> {

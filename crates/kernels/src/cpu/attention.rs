@@ -4,53 +4,44 @@ use burn::tensor::Tensor;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::{HeadRows, flex_f32, level::Level, tensor, vector};
-use crate::AttentionMask;
+use super::{HeadRows, Value, by_dtype, level::Level, tensor, vector};
+use crate::{AttentionMask, AttentionOptions};
 
 /// Queries of a tile. With 4,096 keys its scores are 512 KiB.
 const TILE: usize = 32;
 
-/// A matrix `[rows, cols]` inside a buffer; columns are `col` apart, rows `row`.
+/// A matrix without gaps, or its transpose.
 #[derive(Clone, Copy)]
-struct Matrix {
-    data: *mut f32,
-    row: usize,
-    col: usize,
+enum Factor<'a> {
+    Plain(&'a [f32]),
+    Transposed(&'a [f32]),
 }
 
-impl Matrix {
-    /// A matrix that products only read. Creating it is safe; [`product`] says what must hold.
-    fn read(data: &[f32], row: usize, col: usize) -> Self {
-        Self { data: data.as_ptr().cast_mut(), row, col }
-    }
-
-    fn transposed(self) -> Self {
-        Self { row: self.col, col: self.row, ..self }
-    }
-}
-
-/// `out = alpha·a·b`, or `out += alpha·a·b`, with `a [m, k]` and `b [k, n]`.
-///
-/// # Safety
-/// Every element of the three matrices lies in its buffer; `out` is written by nobody else.
-unsafe fn product([m, n, k]: [usize; 3], out: Matrix, add: bool, alpha: f32, a: Matrix, b: Matrix) {
-    let stride = |value: usize| value as isize;
-    // SAFETY: the caller's promise.
+/// `out = alpha·a·b`, or `out += alpha·a·b`, with `a [m, k]` and `b [k, n]`, on this thread.
+fn product([m, n, k]: [usize; 3], out: &mut [f32], add: bool, alpha: f32, a: Factor<'_>, b: Factor<'_>) {
+    // The values, and the distances of columns and of rows.
+    let parts = |factor, rows: usize, columns: usize| match factor {
+        Factor::Plain(values) => (values, 1, columns as isize),
+        Factor::Transposed(values) => (values, rows as isize, 1),
+    };
+    let ((a, a_column, a_row), (b, b_column, b_row)) = (parts(a, m, k), parts(b, k, n));
+    assert!(out.len() == m * n && a.len() == m * k && b.len() == k * n, "attention: factors of another size");
+    // SAFETY: the three matrices fill their slices, as asserted.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.data,
-            stride(out.col),
-            stride(out.row),
+            out.as_mut_ptr(),
+            1,
+            n as isize,
             add,
-            a.data,
-            stride(a.col),
-            stride(a.row),
-            b.data,
-            stride(b.col),
-            stride(b.row),
+            a.as_ptr(),
+            a_column,
+            a_row,
+            b.as_ptr(),
+            b_column,
+            b_row,
             1.0,
             alpha,
             false,
@@ -61,26 +52,34 @@ unsafe fn product([m, n, k]: [usize; 3], out: Matrix, add: bool, alpha: f32, a: 
     }
 }
 
-/// A buffer that several threads write, each its own part.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
+/// An output `[batch, t, heads, d]` that several tasks write, each its own heads.
+struct Target<V> {
+    values: *mut V,
+    tokens: usize,
+    heads: usize,
+    dim: usize,
+}
 
 // SAFETY: tasks write disjoint heads; `forward` and `backward` say why.
-unsafe impl Send for Shared {}
-unsafe impl Sync for Shared {}
+unsafe impl<V: Send> Send for Target<V> {}
+unsafe impl<V: Send> Sync for Target<V> {}
 
-impl Shared {
-    fn new(values: &mut [f32]) -> Self {
-        Self(values.as_mut_ptr())
+impl<V: Value> Target<V> {
+    fn new(values: &mut [V], [tokens, heads, dim]: [usize; 3]) -> Self {
+        Self { values: values.as_mut_ptr(), tokens, heads, dim }
     }
 
-    /// Rows of `row` values from `start` on.
+    /// Writes the rows of a head's tokens from `first` on.
     ///
     /// # Safety
-    /// The part must lie in the buffer and belong to the calling task.
-    unsafe fn part(self, start: usize, row: usize) -> Matrix {
-        // SAFETY: the caller's promise.
-        Matrix { data: unsafe { self.0.add(start) }, row, col: 1 }
+    /// The batch, head and tokens are in the output, and the head belongs to the calling task.
+    unsafe fn write(&self, batch: usize, head: usize, first: usize, rows: &[f32]) {
+        for (token, row) in rows.chunks_exact(self.dim.max(1)).enumerate() {
+            let start = ((batch * self.tokens + first + token) * self.heads + head) * self.dim;
+            // SAFETY: the caller's promise.
+            let out = unsafe { std::slice::from_raw_parts_mut(self.values.add(start), self.dim) };
+            out.iter_mut().zip(row).for_each(|(out, value)| *out = V::nearest(*value));
+        }
     }
 }
 
@@ -99,11 +98,6 @@ impl Shape {
         let [_, kv_heads, keys, _] = k.dims();
         Self { batch, heads, kv_heads, queries, keys, dim }
     }
-
-    /// Where a head's first row stands in `[batch, t, heads, d]`, the layout of what is written.
-    fn head_start(&self, batch: usize, head: usize, tokens: usize, heads: usize) -> usize {
-        (batch * tokens * heads + head) * self.dim
-    }
 }
 
 /// A tile's queries, and the keys that one of them sees: `first` to the last query's own.
@@ -112,6 +106,12 @@ struct Tile {
     count: usize,
     first: usize,
     end: usize,
+}
+
+impl Tile {
+    fn width(&self) -> usize {
+        self.end - self.first
+    }
 }
 
 fn tiles<'a>(shape: &'a Shape, mask: &'a AttentionMask, batch: usize) -> impl Iterator<Item = Tile> + 'a {
@@ -123,10 +123,22 @@ fn tiles<'a>(shape: &'a Shape, mask: &'a AttentionMask, batch: usize) -> impl It
     })
 }
 
-/// Scores `[count, width]` to `softmax`, each row over its own keys and 0 elsewhere.
-fn softmax(scores: &mut [f32], shape: &Shape, mask: &AttentionMask, batch: usize, tile: &Tile) {
-    let width = tile.end - tile.first;
+/// Scores `[count, width]` to `softmax`, each row over its own keys and 0 elsewhere; with a soft cap, `slopes` gets its
+/// derivative at each score.
+fn softmax(
+    scores: &mut [f32],
+    slopes: Option<&mut [f32]>,
+    shape: &Shape,
+    mask: &AttentionMask,
+    options: AttentionOptions,
+    batch: usize,
+    tile: &Tile,
+) {
+    let width = tile.width();
     let before = shape.keys - shape.queries;
+    if let Some(cap) = options.softcap {
+        soften(scores, slopes, cap as f32);
+    }
     Level::current().run(
         #[inline(always)]
         || {
@@ -149,41 +161,70 @@ fn softmax(scores: &mut [f32], shape: &Shape, mask: &AttentionMask, batch: usize
     );
 }
 
-/// The output of attention as a view of `[batch, t, heads, d]`; `None` unless all are plain f32 tensors of Flex.
+/// `cap·tanh(score / cap)` (Gemma 2, arXiv:2408.00118, §2), and its derivative `1 − tanh²`.
+fn soften(scores: &mut [f32], slopes: Option<&mut [f32]>, cap: f32) {
+    // tanh(x) = 1 − 2/(e²ˣ + 1)
+    let factor = 2.0 / cap;
+    Level::current().run(
+        #[inline(always)]
+        || {
+            for score in scores.iter_mut() {
+                *score = 1.0 - 2.0 / (vector::exp(*score * factor) + 1.0);
+            }
+        },
+    );
+    if let Some(slopes) = slopes {
+        slopes.iter_mut().zip(scores.iter()).for_each(|(slope, tanh)| *slope = 1.0 - tanh * tanh);
+    }
+    scores.iter_mut().for_each(|tanh| *tanh *= cap);
+}
+
+/// The output of attention as a view of `[batch, t, heads, d]`; `None` unless all are plain tensors of Flex in one of
+/// the dtypes of [`Value`].
 pub(crate) fn forward(
     q: &Tensor<4>,
     k: &Tensor<4>,
     v: &Tensor<4>,
     mask: &AttentionMask,
-    scale: f32,
+    options: AttentionOptions,
 ) -> Option<Tensor<4>> {
-    let shape = Shape::new(q, k);
-    let [queries, keys, values] = [q, k, v].map(|x| flex_f32(x).map(HeadRows::new));
+    by_dtype!(q.dtype(), forward_of(q, k, v, mask, options))
+}
+
+fn forward_of<V: Value>(
+    q: &Tensor<4>,
+    k: &Tensor<4>,
+    v: &Tensor<4>,
+    mask: &AttentionMask,
+    options: AttentionOptions,
+) -> Option<Tensor<4>> {
+    let (shape, level) = (Shape::new(q, k), Level::current());
+    let [queries, keys, values] = [q, k, v].map(HeadRows::<V>::new);
     let (queries, keys, values) = (queries?, keys?, values?);
     let Shape { batch: batches, heads, kv_heads, dim, .. } = shape;
-    let mut out = vec![0.0f32; batches * shape.queries * heads * dim];
-    let target = Shared::new(&mut out);
-    (0..batches * heads).into_par_iter().for_each(|task| {
-        let (batch, head) = (task / heads, task % heads);
-        let kv = head / (heads / kv_heads);
-        let mut scores = Vec::new();
-        for tile in tiles(&shape, mask, batch) {
-            let width = tile.end - tile.first;
-            scores.resize(tile.count * width, 0.0);
-            let own = Matrix { data: scores.as_mut_ptr(), row: width, col: 1 };
-            let rows = |x: &HeadRows, head, token| {
-                Matrix::read(&x.all()[x.at(batch, head, token)..], x.token_stride(), 1)
-            };
-            let (q, k, v) = (
-                rows(&queries, head, tile.start),
-                rows(&keys, kv, tile.first),
-                rows(&values, kv, tile.first),
-            );
-            let start = shape.head_start(batch, head, shape.queries, heads) + tile.start * heads * dim;
-            // SAFETY: a tile's rows lie in their tensors; each task writes the rows of its own head.
-            unsafe { product([tile.count, width, dim], own, false, scale, q, k.transposed()) };
-            softmax(&mut scores, &shape, mask, batch, &tile);
-            unsafe { product([tile.count, dim, width], target.part(start, heads * dim), false, 1.0, own, v) };
+    let mut out = vec![V::nearest(0.0); batches * shape.queries * heads * dim];
+    let target = Target::new(&mut out, [shape.queries, heads, dim]);
+    let groups = heads / kv_heads;
+    (0..batches * kv_heads).into_par_iter().for_each(|task| {
+        let (batch, kv) = (task / kv_heads, task % kv_heads);
+        let [mut k, mut v] = [(); 2].map(|()| vec![0.0f32; shape.keys * dim]);
+        keys.read(level, batch, kv, 0, dim, &mut k);
+        values.read(level, batch, kv, 0, dim, &mut v);
+        let (mut scores, mut q, mut y) = (Vec::new(), vec![0.0; TILE * dim], vec![0.0; TILE * dim]);
+        for head in kv * groups..(kv + 1) * groups {
+            for tile in tiles(&shape, mask, batch) {
+                let (count, width) = (tile.count, tile.width());
+                let (q, y) = (&mut q[..count * dim], &mut y[..count * dim]);
+                let seen = tile.first * dim..tile.end * dim;
+                queries.read(level, batch, head, tile.start, dim, q);
+                scores.resize(count * width, 0.0);
+                let (k, v) = (Factor::Transposed(&k[seen.clone()]), Factor::Plain(&v[seen]));
+                product([count, width, dim], &mut scores, false, options.scale as f32, Factor::Plain(q), k);
+                softmax(&mut scores, None, &shape, mask, options, batch, &tile);
+                product([count, dim, width], y, false, 1.0, Factor::Plain(&scores), v);
+                // SAFETY: each task writes the heads of its own key/value head.
+                unsafe { target.write(batch, head, tile.start, y) };
+            }
         }
     });
     Some(tensor(out, [batches, shape.queries, heads, dim], &q.device()).swap_dims(1, 2))
@@ -193,65 +234,81 @@ pub(crate) fn forward(
 pub(crate) fn backward(
     grad: &Tensor<4>,
     out: &Tensor<4>,
+    qkv: [&Tensor<4>; 3],
+    mask: &AttentionMask,
+    options: AttentionOptions,
+) -> Option<[Tensor<4>; 3]> {
+    by_dtype!(grad.dtype(), backward_of(grad, out, qkv, mask, options))
+}
+
+fn backward_of<V: Value>(
+    grad: &Tensor<4>,
+    out: &Tensor<4>,
     [q, k, v]: [&Tensor<4>; 3],
     mask: &AttentionMask,
-    scale: f32,
+    options: AttentionOptions,
 ) -> Option<[Tensor<4>; 3]> {
-    let shape = Shape::new(q, k);
-    let [grads, outs, queries, keys, values] = [grad, out, q, k, v].map(|x| flex_f32(x).map(HeadRows::new));
+    let (shape, level) = (Shape::new(q, k), Level::current());
+    let [grads, outs, queries, keys, values] = [grad, out, q, k, v].map(HeadRows::<V>::new);
     let (grads, outs, queries, keys, values) = (grads?, outs?, queries?, keys?, values?);
     let Shape { batch: batches, heads, kv_heads, dim, .. } = shape;
-    let groups = heads / kv_heads;
-    let mut dq = vec![0.0f32; batches * shape.queries * heads * dim];
-    let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0f32; batches * shape.keys * kv_heads * dim]);
-    let (to_q, to_k, to_v) = (Shared::new(&mut dq), Shared::new(&mut dk), Shared::new(&mut dv));
+    let (groups, scale) = (heads / kv_heads, options.scale as f32);
+    let mut dq = vec![V::nearest(0.0); batches * shape.queries * heads * dim];
+    let [mut dk, mut dv] = [(); 2].map(|()| vec![V::nearest(0.0); batches * shape.keys * kv_heads * dim]);
+    let to_q = Target::new(&mut dq, [shape.queries, heads, dim]);
+    let [to_k, to_v] = [&mut dk, &mut dv].map(|out| Target::new(out, [shape.keys, kv_heads, dim]));
     (0..batches * kv_heads).into_par_iter().for_each(|task| {
         let (batch, kv) = (task / kv_heads, task % kv_heads);
-        let (mut weights, mut slopes) = (Vec::new(), Vec::new());
+        let [mut k, mut v, mut dk, mut dv] = [(); 4].map(|()| vec![0.0f32; shape.keys * dim]);
+        keys.read(level, batch, kv, 0, dim, &mut k);
+        values.read(level, batch, kv, 0, dim, &mut v);
+        let [mut q, mut g, mut y, mut dq] = [(); 4].map(|()| vec![0.0f32; TILE * dim]);
+        let (mut p, mut ds, mut slopes) = (Vec::new(), Vec::new(), Vec::new());
         for head in kv * groups..(kv + 1) * groups {
             for tile in tiles(&shape, mask, batch) {
-                let width = tile.end - tile.first;
-                weights.resize(tile.count * width, 0.0);
-                slopes.resize(tile.count * width, 0.0);
-                let p = Matrix { data: weights.as_mut_ptr(), row: width, col: 1 };
-                let ds = Matrix { data: slopes.as_mut_ptr(), row: width, col: 1 };
-                let rows = |x: &HeadRows, head, token| {
-                    Matrix::read(&x.all()[x.at(batch, head, token)..], x.token_stride(), 1)
-                };
-                let (q, g) = (rows(&queries, head, tile.start), rows(&grads, head, tile.start));
-                let (k, v) = (rows(&keys, kv, tile.first), rows(&values, kv, tile.first));
-                let q_start = shape.head_start(batch, head, shape.queries, heads) + tile.start * heads * dim;
-                let kv_start =
-                    shape.head_start(batch, kv, shape.keys, kv_heads) + tile.first * kv_heads * dim;
-                let (tall, wide) = ([tile.count, width, dim], [width, dim, tile.count]);
-                // SAFETY: as in `forward`; each task writes the rows of its own key/value head and of its queries.
-                unsafe {
-                    product(tall, p, false, scale, q, k.transposed());
-                    product(tall, ds, false, 1.0, g, v.transposed());
-                }
-                softmax(&mut weights, &shape, mask, batch, &tile);
-                let row = |x: &HeadRows, index| x.at(batch, head, tile.start + index);
-                Level::current().run(
+                let (count, width) = (tile.count, tile.width());
+                let [q, g, y, dq] = [&mut q, &mut g, &mut y, &mut dq].map(|rows| &mut rows[..count * dim]);
+                queries.read(level, batch, head, tile.start, dim, q);
+                grads.read(level, batch, head, tile.start, dim, g);
+                outs.read(level, batch, head, tile.start, dim, y);
+                p.resize(count * width, 0.0);
+                ds.resize(count * width, 0.0);
+                let seen = tile.first * dim..tile.end * dim;
+                let (k, v) = (&k[seen.clone()], &v[seen.clone()]);
+                let (tall, wide) = ([count, width, dim], [width, dim, count]);
+                product(tall, &mut p, false, scale, Factor::Plain(q), Factor::Transposed(k));
+                product(tall, &mut ds, false, 1.0, Factor::Plain(g), Factor::Transposed(v));
+                slopes.resize(if options.softcap.is_some() { count * width } else { 0 }, 0.0);
+                softmax(&mut p, Some(&mut slopes), &shape, mask, options, batch, &tile);
+                level.run(
                     #[inline(always)]
                     || {
-                        for index in 0..tile.count {
-                            let (at_grad, at_out) = (row(&grads, index), row(&outs, index));
-                            let (g, o) = (&grads.all()[at_grad..][..dim], &outs.all()[at_out..][..dim]);
-                            let mean = vector::sum_of(g, o, |a, b| a * b);
-                            let part = index * width..(index + 1) * width;
-                            for (slope, weight) in slopes[part.clone()].iter_mut().zip(&weights[part]) {
-                                *slope = weight * (*slope - mean);
+                        let rows = g.chunks_exact(dim).zip(y.chunks_exact(dim));
+                        for ((ds, p), (g, y)) in
+                            ds.chunks_exact_mut(width).zip(p.chunks_exact(width)).zip(rows)
+                        {
+                            let mean = vector::sum_of(g, y, |a, b| a * b);
+                            for (ds, p) in ds.iter_mut().zip(p) {
+                                *ds = p * (*ds - mean);
                             }
+                        }
+                        for (ds, slope) in ds.iter_mut().zip(&slopes) {
+                            *ds *= slope;
                         }
                     },
                 );
-                // SAFETY: as above.
-                unsafe {
-                    product(wide, to_v.part(kv_start, kv_heads * dim), true, 1.0, p.transposed(), g);
-                    product(wide, to_k.part(kv_start, kv_heads * dim), true, scale, ds.transposed(), q);
-                    product([tile.count, dim, width], to_q.part(q_start, heads * dim), false, scale, ds, k);
-                }
+                let (transposed, ds) = (Factor::Transposed(&ds), Factor::Plain(&ds));
+                product(wide, &mut dv[seen.clone()], true, 1.0, Factor::Transposed(&p), Factor::Plain(g));
+                product(wide, &mut dk[seen], true, scale, transposed, Factor::Plain(q));
+                product([count, dim, width], dq, false, scale, ds, Factor::Plain(k));
+                // SAFETY: each task writes its own key/value head and the heads that share it.
+                unsafe { to_q.write(batch, head, tile.start, dq) };
             }
+        }
+        // SAFETY: as above.
+        unsafe {
+            to_k.write(batch, kv, 0, &dk);
+            to_v.write(batch, kv, 0, &dv);
         }
     });
     let keys = [batches, shape.keys, kv_heads, dim];

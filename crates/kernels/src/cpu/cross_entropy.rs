@@ -19,7 +19,7 @@ pub(crate) fn losses(logits: &Tensor<2>, targets: &[usize]) -> Option<Tensor<1>>
     let [rows, vocab] = logits.dims();
     let mut found = vec![0.0f32; rows];
     let piece = rows_per_piece(vocab);
-    let inputs = values(&storage).par_chunks(piece * vocab.max(1)).zip(targets.par_chunks(piece));
+    let inputs = values::<f32>(&storage).par_chunks(piece * vocab.max(1)).zip(targets.par_chunks(piece));
     found.par_chunks_mut(piece).zip(inputs).for_each(|(found, (logits, targets))| {
         Level::current().run(
             #[inline(always)]

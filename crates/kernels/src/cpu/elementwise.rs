@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::{HeadRows, flex_f32, level::Level, tensor, values, vector};
+use super::{HeadRows, Value, by_dtype, contiguous, floats, level::Level, tensor, tensor_in, values, vector};
 use crate::{Activation, NormWeight};
 
 /// Values of one piece of work.
@@ -15,16 +15,17 @@ pub(super) fn rows_per_piece(width: usize) -> usize {
 }
 
 /// The factors of a normalisation: the weight, or one more than it.
-fn factors(weight: &[f32], form: NormWeight) -> Vec<f32> {
+fn factors(weight: Vec<f32>, form: NormWeight) -> Vec<f32> {
     match form {
-        NormWeight::Plain => weight.to_vec(),
+        NormWeight::Plain => weight,
         NormWeight::OnePlus => weight.iter().map(|w| 1.0 + w).collect(),
     }
 }
 
 #[inline(always)]
-fn inverse_rms(row: &[f32], epsilon: f32) -> f32 {
-    1.0 / (vector::sum_of(row, row, |a, b| a * b) / row.len() as f32 + epsilon).sqrt()
+fn inverse_rms<V: Value>(row: &[V], epsilon: f32) -> f32 {
+    let squares = vector::sum_of(row, row, |a: V, b: V| a.widen() * b.widen());
+    1.0 / (squares / row.len() as f32 + epsilon).sqrt()
 }
 
 /// `x [n, h]`, `weight [h]` to `[n, h]`.
@@ -34,19 +35,32 @@ pub(crate) fn rms_norm(
     epsilon: f64,
     form: NormWeight,
 ) -> Option<Tensor<2>> {
-    let (input, weight) = (flex_f32(x)?.to_contiguous(), flex_f32(weight)?.to_contiguous());
+    by_dtype!(x.dtype(), rms_norm_of(x, weight, epsilon as f32, form))
+}
+
+fn rms_norm_of<V: Value>(
+    x: &Tensor<2>,
+    weight: &Tensor<1>,
+    epsilon: f32,
+    form: NormWeight,
+) -> Option<Tensor<2>> {
+    let (input, factors) = (contiguous::<V, 2>(x)?, factors(floats(weight)?, form));
     let [rows, width] = x.dims();
-    let (input, factors) = (values(&input), factors(values(&weight), form));
-    let mut out = vec![0.0f32; rows * width];
+    let input = values::<V>(&input);
+    let mut out = vec![V::nearest(0.0); rows * width];
     let piece = rows_per_piece(width) * width.max(1);
     out.par_chunks_mut(piece).zip(input.par_chunks(piece)).for_each(|(out, input)| {
         Level::current().run(
             #[inline(always)]
             || {
                 for (out, row) in out.chunks_exact_mut(width).zip(input.chunks_exact(width)) {
-                    let inverse = inverse_rms(row, epsilon as f32);
+                    let inverse = inverse_rms(row, epsilon);
                     for ((out, x), factor) in out.iter_mut().zip(row).zip(&factors) {
-                        *out = x * inverse * factor;
+                        let normed = x.widen() * inverse;
+                        *out = match form {
+                            NormWeight::Plain => V::nearest(V::nearest(normed).widen() * factor),
+                            NormWeight::OnePlus => V::nearest(normed * factor),
+                        };
                     }
                 }
             },
@@ -63,11 +77,20 @@ pub(crate) fn rms_norm_backward(
     epsilon: f64,
     form: NormWeight,
 ) -> Option<(Tensor<2>, Tensor<1>)> {
-    let (grads, input) = (flex_f32(grad)?.to_contiguous(), flex_f32(x)?.to_contiguous());
-    let weights = flex_f32(weight)?.to_contiguous();
+    by_dtype!(x.dtype(), rms_norm_backward_of(grad, x, weight, epsilon as f32, form))
+}
+
+fn rms_norm_backward_of<V: Value>(
+    grad: &Tensor<2>,
+    x: &Tensor<2>,
+    weight: &Tensor<1>,
+    epsilon: f32,
+    form: NormWeight,
+) -> Option<(Tensor<2>, Tensor<1>)> {
+    let (grads, input) = (contiguous::<V, 2>(grad)?, contiguous::<V, 2>(x)?);
     let [rows, width] = x.dims();
-    let (grads, input, factors) = (values(&grads), values(&input), factors(values(&weights), form));
-    let mut dx = vec![0.0f32; rows * width];
+    let (grads, input, factors) = (values::<V>(&grads), values::<V>(&input), factors(floats(weight)?, form));
+    let mut dx = vec![V::nearest(0.0); rows * width];
     let piece = rows_per_piece(width) * width.max(1);
     let parts: Vec<Vec<f32>> = dx
         .par_chunks_mut(piece)
@@ -79,15 +102,16 @@ pub(crate) fn rms_norm_backward(
                 || {
                     let rows = grads.chunks_exact(width).zip(input.chunks_exact(width));
                     for (dx, (grad, row)) in dx.chunks_exact_mut(width).zip(rows) {
-                        let inverse = inverse_rms(row, epsilon as f32);
+                        let inverse = inverse_rms(row, epsilon);
                         for i in 0..width {
-                            scaled[i] = grad[i] * factors[i];
-                            dweight[i] += grad[i] * row[i] * inverse;
+                            let grad = grad[i].widen();
+                            scaled[i] = grad * factors[i];
+                            dweight[i] += grad * row[i].widen() * inverse;
                         }
-                        let mean = vector::sum_of(&scaled, row, |a, b| a * b) / width as f32;
+                        let mean = vector::sum_of(&scaled, row, |a, b: V| a * b.widen()) / width as f32;
                         let pull = mean * inverse * inverse * inverse;
                         for i in 0..width {
-                            dx[i] = scaled[i] * inverse - row[i] * pull;
+                            dx[i] = V::nearest(scaled[i] * inverse - row[i].widen() * pull);
                         }
                     }
                 },
@@ -99,17 +123,22 @@ pub(crate) fn rms_norm_backward(
     for part in parts {
         dweight.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
     }
-    Some((tensor(dx, [rows, width], &x.device()), tensor(dweight, [width], &weight.device())))
+    let dweight = tensor_in(dweight, [width], weight.dtype(), &weight.device());
+    Some((tensor(dx, [rows, width], &x.device()), dweight))
 }
 
 /// Rotates `x [batch, heads, t, d]` by `cos` and `sin` `[batch, 1, t, d]`, or back by the transposed rotation. The
 /// result is a view of `[batch, t, heads, d]`.
 pub(crate) fn rope(x: &Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>, transposed: bool) -> Option<Tensor<4>> {
+    by_dtype!(x.dtype(), rope_of(x, cos, sin, transposed))
+}
+
+fn rope_of<V: Value>(x: &Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>, transposed: bool) -> Option<Tensor<4>> {
     let [batch, heads, length, dim] = x.dims();
-    let (rows, half) = (HeadRows::new(flex_f32(x)?), dim / 2);
-    let (cos, sin) = (flex_f32(cos)?.to_contiguous(), flex_f32(sin)?.to_contiguous());
-    let (cos, sin) = (values(&cos), values(&sin));
-    let mut out = vec![0.0f32; batch * length * heads * dim];
+    let (rows, half) = (HeadRows::<V>::new(x)?, dim / 2);
+    let (cos, sin) = (contiguous::<V, 4>(cos)?, contiguous::<V, 4>(sin)?);
+    let (cos, sin) = (values::<V>(&cos), values::<V>(&sin));
+    let mut out = vec![V::nearest(0.0); batch * length * heads * dim];
     let token = heads * dim;
     let piece = rows_per_piece(token);
     out.par_chunks_mut(piece * token.max(1)).enumerate().for_each(|(number, out)| {
@@ -120,14 +149,14 @@ pub(crate) fn rope(x: &Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>, transposed: 
                     let place = number * piece + index;
                     let (cos, sin) = (&cos[place * dim..][..dim], &sin[place * dim..][..dim]);
                     for (head, out) in out.chunks_exact_mut(dim).enumerate() {
-                        let row = &rows.all()[rows.at(place / length, head, place % length)..][..dim];
-                        let (x, y) = row.split_at(half);
+                        let (x, y) = rows.row(place / length, head, place % length, dim).split_at(half);
                         let (out_x, out_y) = out.split_at_mut(half);
                         for i in 0..half {
-                            let (s_x, s_y) =
-                                if transposed { (-sin[half + i], -sin[i]) } else { (sin[i], sin[half + i]) };
-                            out_x[i] = x[i] * cos[i] - y[i] * s_x;
-                            out_y[i] = y[i] * cos[half + i] + x[i] * s_y;
+                            let (s_x, s_y) = (sin[i].widen(), sin[half + i].widen());
+                            let (s_x, s_y) = if transposed { (-s_y, -s_x) } else { (s_x, s_y) };
+                            let (x, y) = (x[i].widen(), y[i].widen());
+                            out_x[i] = V::nearest(x * cos[i].widen() - y * s_x);
+                            out_y[i] = V::nearest(y * cos[half + i].widen() + x * s_y);
                         }
                     }
                 }
@@ -158,16 +187,21 @@ fn activation(x: f32, act: Activation) -> (f32, f32) {
 
 /// `act(gate)·up`, all of one length.
 pub(crate) fn gated_activation(gate: &Tensor<1>, up: &Tensor<1>, act: Activation) -> Option<Tensor<1>> {
-    let (gates, ups) = (flex_f32(gate)?.to_contiguous(), flex_f32(up)?.to_contiguous());
-    let (gates, ups) = (values(&gates), values(&ups));
-    let mut out = vec![0.0f32; gates.len()];
+    by_dtype!(gate.dtype(), gated_activation_of(gate, up, act))
+}
+
+fn gated_activation_of<V: Value>(gate: &Tensor<1>, up: &Tensor<1>, act: Activation) -> Option<Tensor<1>> {
+    let (gates, ups) = (contiguous::<V, 1>(gate)?, contiguous::<V, 1>(up)?);
+    let (gates, ups) = (values::<V>(&gates), values::<V>(&ups));
+    let mut out = vec![V::nearest(0.0); gates.len()];
     let inputs = gates.par_chunks(PIECE).zip(ups.par_chunks(PIECE));
     out.par_chunks_mut(PIECE).zip(inputs).for_each(|(out, (gates, ups))| {
         Level::current().run(
             #[inline(always)]
             || {
                 for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
-                    *out = activation(*gate, act).0 * up;
+                    let value = V::nearest(activation(gate.widen(), act).0);
+                    *out = V::nearest(value.widen() * up.widen());
                 }
             },
         );
@@ -182,10 +216,19 @@ pub(crate) fn gated_activation_backward(
     up: &Tensor<1>,
     act: Activation,
 ) -> Option<(Tensor<1>, Tensor<1>)> {
-    let [grads, gates, ups] = [grad, gate, up].map(|x| flex_f32(x).map(|x| x.to_contiguous()));
+    by_dtype!(gate.dtype(), gated_activation_backward_of(grad, gate, up, act))
+}
+
+fn gated_activation_backward_of<V: Value>(
+    grad: &Tensor<1>,
+    gate: &Tensor<1>,
+    up: &Tensor<1>,
+    act: Activation,
+) -> Option<(Tensor<1>, Tensor<1>)> {
+    let [grads, gates, ups] = [grad, gate, up].map(contiguous::<V, 1>);
     let (grads, gates, ups) = (grads?, gates?, ups?);
-    let (grads, gates, ups) = (values(&grads), values(&gates), values(&ups));
-    let [mut dgate, mut dup] = [(); 2].map(|()| vec![0.0f32; gates.len()]);
+    let (grads, gates, ups) = (values::<V>(&grads), values::<V>(&gates), values::<V>(&ups));
+    let [mut dgate, mut dup] = [(); 2].map(|()| vec![V::nearest(0.0); gates.len()]);
     let outputs = dgate.par_chunks_mut(PIECE).zip(dup.par_chunks_mut(PIECE));
     let inputs = grads.par_chunks(PIECE).zip(gates.par_chunks(PIECE)).zip(ups.par_chunks(PIECE));
     outputs.zip(inputs).for_each(|((dgate, dup), ((grads, gates), ups))| {
@@ -193,9 +236,10 @@ pub(crate) fn gated_activation_backward(
             #[inline(always)]
             || {
                 for i in 0..grads.len() {
-                    let (value, slope) = activation(gates[i], act);
-                    dup[i] = grads[i] * value;
-                    dgate[i] = grads[i] * ups[i] * slope;
+                    let (value, slope) = activation(gates[i].widen(), act);
+                    let grad = grads[i].widen();
+                    dup[i] = V::nearest(grad * value);
+                    dgate[i] = V::nearest(grad * ups[i].widen() * slope);
                 }
             },
         );

@@ -88,6 +88,30 @@ pub(crate) fn tensor_of(
     Tensor::from_data(data, (device, dtype))
 }
 
+/// `x·Wᵀ` in f32, whatever the dtypes; `None` as [`project`].
+pub(crate) fn logits(x: &Tensor<2>, head: &Tensor<2>) -> Option<Tensor<2>> {
+    let (input, weight) = (Held::new(x)?, Held::new(head)?);
+    let term = Term::new(Operand::plain(input.matrix()), Operand::transposed(weight.matrix()));
+    Some(tensor_of([x.dims()[0], head.dims()[0]], &[term], 1.0, DType::F32, &x.device()))
+}
+
+/// `p·W` in `dtype`, with `p` in f32, or rounded to the 16 bits of `W` where that is faster; `None` as [`project`].
+pub(crate) fn logits_back(p: &Tensor<2>, head: &Tensor<2>, dtype: DType) -> Option<Tensor<2>> {
+    let (input, weight) = (Held::new(p)?, Held::new(head)?);
+    let mut term = Term::new(Operand::plain(input.matrix()), Operand::plain(weight.matrix()));
+    term.may_round = true;
+    [DType::F32, DType::BF16]
+        .contains(&dtype)
+        .then(|| tensor_of([p.dims()[0], head.dims()[1]], &[term], 1.0, dtype, &p.device()))
+}
+
+/// `pᵀ·x` in f32; `None` as [`project`].
+pub(crate) fn transposed_times(p: &Tensor<2>, x: &Tensor<2>) -> Option<Tensor<2>> {
+    let (left, right) = (Held::new(p)?, Held::new(x)?);
+    let term = Term::new(Operand::transposed(left.matrix()), Operand::plain(right.matrix()));
+    Some(tensor_of([p.dims()[1], x.dims()[1]], &[term], 1.0, DType::F32, &p.device()))
+}
+
 /// `x·Wᵀ` in the dtype of `x`; `None` unless all are matrices of Flex in f32, bf16 or NF4.
 pub(crate) fn project(x: &Tensor<2>, weight: &FrozenWeight) -> Option<Tensor<2>> {
     let (input, base) = (Held::new(x)?, Base::new(weight)?);

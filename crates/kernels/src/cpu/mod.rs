@@ -1,4 +1,4 @@
-//! Fast paths of Flex in f32, over slices. Every function here has its reference in `ops`.
+//! Fast paths of Flex in f32 and bf16, over slices. Every function here has its reference in `ops`.
 //!
 //! Work is cut into pieces of a fixed size, whatever the number of threads: on one machine results are the same, and a
 //! resumed run goes on bit for bit.
@@ -11,10 +11,15 @@ pub(crate) mod linear;
 pub(crate) mod product;
 mod vector;
 
+use std::marker::PhantomData;
+
 use burn::{
     backend::{Flex, flex::FlexTensor},
     tensor::{DType, Device, Tensor, TensorData},
 };
+use half::bf16;
+
+use self::level::Level;
 
 /// The tensor's storage if it is a plain tensor of Flex in one of `dtypes`.
 pub(crate) fn flex<const D: usize>(x: &Tensor<D>, dtypes: &[DType]) -> Option<FlexTensor> {
@@ -29,24 +34,101 @@ pub(crate) fn flex_f32<const D: usize>(x: &Tensor<D>) -> Option<FlexTensor> {
     flex(x, &[DType::F32])
 }
 
-/// A contiguous tensor's values.
-fn values(x: &FlexTensor) -> &[f32] {
-    x.as_slice().expect("a contiguous f32 tensor")
+/// What fast paths read and write: they compute in f32.
+pub(crate) trait Value: burn::tensor::Element + bytemuck::Pod + Send + Sync {
+    const DTYPE: DType;
+    fn widen(self) -> f32;
+    /// The nearest value, ties to even.
+    fn nearest(value: f32) -> Self;
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
+impl Value for f32 {
+    const DTYPE: DType = DType::F32;
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    fn nearest(value: f32) -> Self {
+        value
+    }
+}
+
+impl Value for bf16 {
+    const DTYPE: DType = DType::BF16;
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+
+    #[inline(always)]
+    fn nearest(value: f32) -> Self {
+        product::nearest_bf16(value)
+    }
+}
+
+/// Calls `$function::<V>` with the value type of a tensor's dtype; `None` for another dtype.
+macro_rules! by_dtype {
+    ($dtype:expr, $function:ident $arguments:tt) => {
+        match $dtype {
+            burn::tensor::DType::F32 => $function::<f32> $arguments,
+            burn::tensor::DType::BF16 => $function::<half::bf16> $arguments,
+            _ => None,
+        }
+    };
+}
+use by_dtype;
+
+/// The storage of a plain tensor of Flex of one value type, without gaps.
+fn contiguous<V: Value, const D: usize>(x: &Tensor<D>) -> Option<FlexTensor> {
+    flex(x, &[V::DTYPE]).map(|x| x.to_contiguous())
+}
+
+/// The values of a small plain tensor of Flex, as f32.
+fn floats<const D: usize>(x: &Tensor<D>) -> Option<Vec<f32>> {
+    let storage = flex(x, &[DType::F32, DType::BF16])?.to_contiguous();
+    match x.dtype() {
+        DType::F32 => storage.as_slice().map(<[f32]>::to_vec),
+        _ => storage.as_slice().map(|values: &[bf16]| values.iter().map(|value| value.widen()).collect()),
+    }
+}
+
+/// A contiguous tensor's values.
+fn values<V: Value>(x: &FlexTensor) -> &[V] {
+    x.as_slice().expect("a contiguous tensor of this dtype")
+}
+
+fn tensor<V: Value, const D: usize>(values: Vec<V>, shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape), (device, V::DTYPE))
+}
+
+/// A small tensor in `dtype`, which is f32 or bf16.
+fn tensor_in<const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    dtype: DType,
+    device: &Device,
+) -> Tensor<D> {
+    match dtype {
+        DType::BF16 => tensor(values.into_iter().map(<bf16 as Value>::nearest).collect(), shape, device),
+        _ => tensor(values, shape, device),
+    }
 }
 
 /// Rows of the last dimension of a `[batch, heads, t, d]` tensor, wherever the other strides lead.
-struct HeadRows {
+struct HeadRows<V> {
     storage: FlexTensor,
     start: usize,
     strides: [usize; 3],
+    of: PhantomData<V>,
 }
 
-impl HeadRows {
-    fn new(x: FlexTensor) -> Self {
+impl<V: Value> HeadRows<V> {
+    fn new(x: &Tensor<4>) -> Option<Self> {
+        let x = flex(x, &[V::DTYPE])?;
         let fits = |x: &FlexTensor| {
             let strides = x.layout().strides();
             strides[3] == 1 && strides.iter().all(|&stride| stride >= 0)
@@ -54,20 +136,27 @@ impl HeadRows {
         let storage = if fits(&x) { x } else { x.to_contiguous() };
         let layout = storage.layout();
         let strides = [0, 1, 2].map(|axis| layout.strides()[axis] as usize);
-        Self { start: layout.start_offset(), strides, storage }
+        Some(Self { start: layout.start_offset(), strides, storage, of: PhantomData })
     }
 
-    /// All values of the storage; rows start at [`HeadRows::at`].
-    fn all(&self) -> &[f32] {
-        self.storage.storage::<f32>()
+    /// One token's values of one head.
+    fn row(&self, batch: usize, head: usize, token: usize, width: usize) -> &[V] {
+        let [batches, heads, tokens] = self.strides;
+        &self.storage.storage::<V>()[self.start + batch * batches + head * heads + token * tokens..][..width]
     }
 
-    fn at(&self, batch: usize, head: usize, token: usize) -> usize {
-        self.start + batch * self.strides[0] + head * self.strides[1] + token * self.strides[2]
-    }
-
-    /// Distance between the rows of two neighbouring tokens.
-    fn token_stride(&self) -> usize {
-        self.strides[2]
+    /// The values of a head's tokens from `first` on as f32, one row after the other.
+    fn read(&self, level: Level, batch: usize, head: usize, first: usize, width: usize, out: &mut [f32]) {
+        level.run(
+            #[inline(always)]
+            || {
+                for (token, out) in out.chunks_exact_mut(width).enumerate() {
+                    let row = self.row(batch, head, first + token, width);
+                    for (out, value) in out.iter_mut().zip(row) {
+                        *out = value.widen();
+                    }
+                }
+            },
+        );
     }
 }

@@ -26,7 +26,7 @@ pub(super) const LANES: usize = 16;
 
 /// The sum of `f` over two slices of one length, in an order that depends on the length alone.
 #[inline(always)]
-pub(super) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn sum_of<A: Copy, B: Copy>(a: &[A], b: &[B], f: impl Fn(A, B) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();

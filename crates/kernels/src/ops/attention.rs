@@ -98,13 +98,28 @@ impl AttentionMask {
 pub struct AttentionOptions {
     /// Factor on the scores, usually `1 / √head_dim`.
     pub scale: f64,
+    /// Soft cap `c` on the scaled scores, which become `c·tanh(score / c)` (Gemma 2, arXiv:2408.00118, §2).
+    pub softcap: Option<f64>,
 }
 
-/// `softmax(scale·q·kᵀ + mask)·v`, with the softmax in f32; groups of query heads share a
+impl AttentionOptions {
+    /// Scores times `scale`, without a soft cap.
+    pub fn new(scale: f64) -> Self {
+        Self { scale, softcap: None }
+    }
+
+    /// The same with a soft cap.
+    #[must_use]
+    pub fn with_softcap(self, softcap: Option<f64>) -> Self {
+        Self { softcap, ..self }
+    }
+}
+
+/// `softmax(cap(scale·q·kᵀ) + mask)·v`, with the softmax in f32; groups of query heads share a
 /// key/value head without repeating it (GQA, arXiv:2305.13245).
 ///
 /// The backward keeps `q`, `k`, `v` and the output and computes the scores again (FlashAttention,
-/// arXiv:2205.14135, §3.1); on Flex in f32 neither direction holds more than a tile of them.
+/// arXiv:2205.14135, §3.1); on Flex in f32 and bf16 neither direction holds more than a tile of them.
 ///
 /// # Shapes
 /// - `q`: `[batch, heads, queries, head_dim]`; `k`, `v`: `[batch, kv_heads, keys, head_dim]`
@@ -134,7 +149,7 @@ pub fn attention(
     assert_eq!(of_mask, [batch, queries, keys], "attention: mask must be [batch, queries, keys]");
     assert_eq!(k.dims(), v.dims(), "attention: k and v must have one shape");
     if backend::has_extension(&q) {
-        backend::block::attention(q, k, v, mask, options.scale)
+        backend::block::attention(q, k, v, mask, options)
     } else {
         attention_reference(q, k, v, mask, options)
     }
@@ -150,7 +165,7 @@ pub fn attention_reference(
 ) -> Tensor<4> {
     let (shape, dtype) = (q.dims(), float_dtype(&q));
     let groups = Groups::new(&q, &k);
-    let weights = groups.weights(groups.stack(q), k, mask, options.scale).cast(dtype);
+    let weights = groups.weights(groups.stack(q), k, mask, options).0.cast(dtype);
     weights.matmul(v).reshape(shape)
 }
 
@@ -160,34 +175,38 @@ pub(crate) fn forward(
     k: Tensor<4>,
     v: Tensor<4>,
     mask: &AttentionMask,
-    scale: f64,
+    options: AttentionOptions,
 ) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if let Some(out) = cpu::attention::forward(&q, &k, &v, mask, scale as f32) {
+    if let Some(out) = cpu::attention::forward(&q, &k, &v, mask, options) {
         return out;
     }
-    attention_reference(q, k, v, mask, AttentionOptions { scale })
+    attention_reference(q, k, v, mask, options)
 }
 
 /// Backward on plain tensors, from q, k, v and the output. With `p` the weights and `dp = do·vᵀ`:
-/// `ds = p∘(dp − rowsum(do∘o))`, `dq = s·ds·k`, `dk = s·dsᵀ·q`, `dv = pᵀ·do`.
+/// `ds = p∘(dp − rowsum(do∘o))`, times the soft cap's derivative, `dq = s·ds·k`, `dk = s·dsᵀ·q`, `dv = pᵀ·do`.
 pub(crate) fn backward(
     grad: Tensor<4>,
     [q, k, v, out]: [Tensor<4>; 4],
     mask: &AttentionMask,
-    scale: f64,
+    options: AttentionOptions,
 ) -> [Tensor<4>; 3] {
     #[cfg(feature = "flex")]
-    if let Some(grads) = cpu::attention::backward(&grad, &out, [&q, &k, &v], mask, scale as f32) {
+    if let Some(grads) = cpu::attention::backward(&grad, &out, [&q, &k, &v], mask, options) {
         return grads;
     }
     let (shape, dtype) = (q.dims(), float_dtype(&q));
     let groups = Groups::new(&q, &k);
     let (q, grad, out) = (groups.stack(q), groups.stack(grad), groups.stack(out));
-    let p = groups.weights(q.clone(), k.clone(), mask, scale);
+    let (p, slope) = groups.weights(q.clone(), k.clone(), mask, options);
     let dp = grad.clone().matmul(v.swap_dims(2, 3)).cast(FloatDType::F32);
     let mean = (grad.clone().cast(FloatDType::F32) * out.cast(FloatDType::F32)).sum_dim(3);
-    let ds = (p.clone() * (dp - mean)).mul_scalar(scale).cast(dtype);
+    let ds = (p.clone() * (dp - mean)).mul_scalar(options.scale);
+    let ds = match slope {
+        Some(slope) => (ds * slope).cast(dtype),
+        None => ds.cast(dtype),
+    };
     let dv = p.cast(dtype).swap_dims(2, 3).matmul(grad);
     [ds.clone().matmul(k).reshape(shape), ds.swap_dims(2, 3).matmul(q), dv]
 }
@@ -215,12 +234,26 @@ impl Groups {
         x.reshape([self.batch, self.kv_heads, self.groups * self.queries, self.dim])
     }
 
-    /// `[b, kv, g·t, s]`, in f32.
-    fn weights(&self, q: Tensor<4>, k: Tensor<4>, mask: &AttentionMask, scale: f64) -> Tensor<4> {
+    /// `[b, kv, g·t, s]`, in f32; and with a soft cap its derivative there.
+    fn weights(
+        &self,
+        q: Tensor<4>,
+        k: Tensor<4>,
+        mask: &AttentionMask,
+        options: AttentionOptions,
+    ) -> (Tensor<4>, Option<Tensor<4>>) {
         let Self { batch, kv_heads, groups, queries, keys, .. } = *self;
-        let scores = q.mul_scalar(scale).matmul(k.swap_dims(2, 3)).cast(FloatDType::F32);
+        let scores = q.mul_scalar(options.scale).matmul(k.swap_dims(2, 3)).cast(FloatDType::F32);
+        let (scores, slope) = match options.softcap {
+            None => (scores, None),
+            Some(cap) => {
+                let tanh = scores.div_scalar(cap).tanh();
+                let slope = tanh.clone().square().neg().add_scalar(1.0);
+                (tanh.mul_scalar(cap), Some(slope))
+            }
+        };
         let mask = mask.additive().reshape([batch, 1, 1, queries, keys]);
         let scores = scores.reshape([batch, kv_heads, groups, queries, keys]) + mask;
-        softmax(scores, 4).reshape([batch, kv_heads, groups * queries, keys])
+        (softmax(scores, 4).reshape([batch, kv_heads, groups * queries, keys]), slope)
     }
 }

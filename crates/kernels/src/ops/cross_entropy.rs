@@ -9,8 +9,11 @@ use crate::{backend, ops::lora_linear::float_dtype};
 /// The label of a position that is not trained (PyTorch's and Hugging Face's `ignore_index`).
 pub const IGNORE_INDEX: i64 = -100;
 
-/// Trained tokens per chunk: bounds the logits that exist at once.
+/// The most trained tokens of a chunk.
 const CHUNK: usize = 512;
+
+/// Logits that exist at once, about: 64 MiB in f32.
+const LOGITS: usize = 1 << 24;
 
 /// A loss summed over tokens, and how many tokens it was summed over.
 ///
@@ -78,7 +81,7 @@ pub fn token_losses(hidden: Tensor<2>, head: Tensor<2>, targets: &[i64]) -> Vec<
     let (hidden, head) = (hidden.without_autodiff(), head.without_autodiff());
     let picked = Picked::new(targets);
     let mut losses = vec![0.0; targets.len()];
-    for chunk in picked.chunks() {
+    for chunk in picked.chunks(head.dims()[0]) {
         let values = chunk.losses(&hidden, &head);
         for (row, loss) in chunk.rows.iter().zip(values.to_data().iter::<f32>()) {
             losses[*row] = loss;
@@ -99,7 +102,7 @@ pub fn logits_token_losses(logits: Tensor<2>, targets: &[i64]) -> Vec<f32> {
     let logits = logits.without_autodiff();
     let picked = Picked::new(targets);
     let mut losses = vec![0.0; rows];
-    for Chunk { rows, targets } in picked.chunks() {
+    for Chunk { rows, targets } in picked.chunks(vocab) {
         let device = logits.device();
         let target = indices(targets, &device).reshape([rows.len(), 1]);
         let chunk = logits.clone().select(0, indices(rows, &device)).cast(FloatDType::F32);
@@ -114,7 +117,9 @@ pub fn logits_token_losses(logits: Tensor<2>, targets: &[i64]) -> Vec<f32> {
 /// Forward on plain tensors: the summed loss `[1]`.
 pub(crate) fn forward(hidden: &Tensor<2>, head: &Tensor<2>, targets: &[i64]) -> Tensor<1> {
     let zero = Tensor::zeros([1], (&hidden.device(), DType::F32));
-    Picked::new(targets).chunks().fold(zero, |sum, chunk| sum + chunk.losses(hidden, head).sum())
+    Picked::new(targets)
+        .chunks(head.dims()[0])
+        .fold(zero, |sum, chunk| sum + chunk.losses(hidden, head).sum())
 }
 
 /// The gradients of the summed loss by its operands.
@@ -150,14 +155,13 @@ pub(crate) fn forward_with_gradients(
     let mut sum = Tensor::zeros([1], (&device, DType::F32));
     let mut grad_hidden = Tensor::zeros(hidden.shape(), (&device, hidden.dtype()));
     let mut grad_head = wants_head.then(|| Tensor::zeros(head.shape(), (&device, DType::F32)));
-    for chunk in Picked::new(targets).chunks() {
+    for chunk in Picked::new(targets).chunks(head.dims()[0]) {
         let (losses, p) = chunk.losses_and_gradient(hidden, head);
         sum = sum + losses.sum();
         if let Some(before) = grad_head.take() {
-            let inputs = chunk.inputs(hidden).cast(FloatDType::F32);
-            grad_head = Some(before + p.clone().transpose().matmul(inputs));
+            grad_head = Some(before + chunk.head_gradient(hidden, &p));
         }
-        let chunk_grad = p.cast(dtype).matmul(head.clone());
+        let chunk_grad = hidden_gradient(p, head, dtype);
         let rows = indices(chunk.rows, &device);
         grad_hidden = grad_hidden.select_assign(0, rows, chunk_grad, IndexingUpdateOp::Add);
     }
@@ -177,8 +181,10 @@ impl Picked {
         Self { rows, targets }
     }
 
-    fn chunks(&self) -> impl Iterator<Item = Chunk<'_>> {
-        let chunks = self.rows.chunks(CHUNK).zip(self.targets.chunks(CHUNK));
+    /// In the order of their positions, few enough at a time for a vocabulary.
+    fn chunks(&self, vocab: usize) -> impl Iterator<Item = Chunk<'_>> {
+        let rows = (LOGITS / vocab.max(1)).clamp(CHUNK / 8, CHUNK);
+        let chunks = self.rows.chunks(rows).zip(self.targets.chunks(rows));
         chunks.map(|(rows, targets)| Chunk { rows, targets })
     }
 }
@@ -196,7 +202,22 @@ impl Chunk<'_> {
 
     /// The chunk's logits `[c, vocab]` in f32.
     fn logits(&self, hidden: &Tensor<2>, head: &Tensor<2>) -> Tensor<2> {
-        self.inputs(hidden).matmul(head.clone().transpose()).cast(FloatDType::F32)
+        let inputs = self.inputs(hidden);
+        #[cfg(feature = "flex")]
+        if let Some(logits) = cpu::linear::logits(&inputs, head) {
+            return logits;
+        }
+        inputs.matmul(head.clone().transpose()).cast(FloatDType::F32)
+    }
+
+    /// `pᵀ·hidden [vocab, h]` in f32.
+    fn head_gradient(&self, hidden: &Tensor<2>, p: &Tensor<2>) -> Tensor<2> {
+        let inputs = self.inputs(hidden);
+        #[cfg(feature = "flex")]
+        if let Some(gradient) = cpu::linear::transposed_times(p, &inputs) {
+            return gradient;
+        }
+        p.clone().transpose().matmul(inputs.cast(FloatDType::F32))
     }
 
     /// Its losses `[c]`, as `logsumexp(logits) − logits[target]`.
@@ -231,6 +252,15 @@ impl Chunk<'_> {
         let losses = sum.clone().log() + max - logits.gather(1, target.clone());
         (losses.flatten(0, 1), exp / sum, target)
     }
+}
+
+/// `p·head [c, h]` in `dtype`.
+fn hidden_gradient(p: Tensor<2>, head: &Tensor<2>, dtype: FloatDType) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if let Some(gradient) = cpu::linear::logits_back(&p, head, dtype.into()) {
+        return gradient;
+    }
+    p.cast(dtype).matmul(head.clone())
 }
 
 fn indices(values: &[usize], device: &burn::tensor::Device) -> Tensor<1, Int> {

@@ -78,7 +78,7 @@ fn attention_equals_its_definition() {
                     .autodiff()
                     .require_grad()
             };
-            let options = AttentionOptions { scale: 0.6 };
+            let options = AttentionOptions::new(0.6);
             let (tq, tk, tv) = (
                 tensor(&q, [*batch, *heads, *queries, *dim]),
                 tensor(&k, [*batch, *kv_heads, *keys, *dim]),

@@ -67,12 +67,15 @@ fn attention_equals_its_reference_in_values_and_gradients() {
     ];
     for device in devices() {
         for (dtype, tolerance) in dtypes(&device) {
-            for (batch, heads, kv_heads, queries, keys, dim, window, length) in cases {
+            for (index, (batch, heads, kv_heads, queries, keys, dim, window, length)) in
+                cases.into_iter().enumerate()
+            {
                 let row: Vec<u32> = (0..keys).map(|key| (key / length) as u32).collect();
                 let all = row.repeat(batch);
                 let last = row[keys - queries..].repeat(batch);
                 let mask = AttentionMask::causal(batch, &last, &all, window, &device);
-                let options = AttentionOptions { scale: 0.7 };
+                // Every other case with a soft cap that bends scores of this size.
+                let options = AttentionOptions::new(0.7).with_softcap((index % 2 == 1).then_some(0.8));
                 let leaves = [
                     leaf([batch, heads, queries, dim], 1, dtype, &device),
                     leaf([batch, kv_heads, keys, dim], 2, dtype, &device),
@@ -97,7 +100,7 @@ fn attention_takes_views() {
         let (batch, tokens, heads, dim) = (2, 37, 4, 8);
         let mask =
             AttentionMask::causal(batch, &vec![1; batch * tokens], &vec![1; batch * tokens], None, &device);
-        let options = AttentionOptions { scale: 0.3 };
+        let options = AttentionOptions::new(0.3);
         let flat = [4, 5, 6].map(|salt| leaf([batch, tokens, heads, dim], salt, DType::F32, &device));
         let refs = [&flat[0], &flat[1], &flat[2]];
         let view = || flat.clone().map(|x| x.swap_dims(1, 2));
@@ -183,7 +186,7 @@ fn attention_refuses_keys_of_another_width() {
     let mask = AttentionMask::causal(1, &[1; 4], &[1; 4], None, &device);
     let q = leaf([1, 2, 4, 8], 1, DType::F32, &device);
     let k = leaf([1, 2, 4, 6], 2, DType::F32, &device);
-    attention(q, k.clone(), k, &mask, AttentionOptions { scale: 1.0 });
+    attention(q, k.clone(), k, &mask, AttentionOptions::new(1.0));
 }
 
 #[cfg(feature = "flex")]
@@ -202,7 +205,7 @@ fn nothing_in_gives_nothing_out() {
         if is_flex(&device) {
             let mask = AttentionMask::causal(0, &[], &[], None, &device);
             let none = leaf([0, 2, 0, 4], 6, DType::F32, &device);
-            let options = AttentionOptions { scale: 1.0 };
+            let options = AttentionOptions::new(1.0);
             assert_eq!(attention(none.clone(), none.clone(), none, &mask, options).dims(), [0, 2, 0, 4]);
         }
         let x = leaf([0, 4], 1, DType::F32, &device);

@@ -19,7 +19,7 @@ use std::cell::Cell;
 use half::bf16;
 use rayon::prelude::*;
 
-pub(crate) use self::source::{Matrix, Nf4, Stored};
+pub(crate) use self::source::{Matrix, Nf4, Stored, nearest_bf16};
 use self::{kernel::Kernel, pack::Panels};
 use super::level::Level;
 
