@@ -12,11 +12,11 @@ use burnisher::{
         Adaptable, Embedding, LoraConfig, Projection, Site, TargetModules, Weight, attach, count_parameters,
         train_all,
     },
-    models::{CausalLm, LlamaShape, ModelConfig},
+    models::{CausalLm, GradientCheckpointing, LlamaShape, ModelConfig},
     quant::{QuantConfig, QuantError, SourceDtype},
 };
 
-use crate::{Checkpointing, Dtype, Options, Targets, options::name};
+use crate::{Checkpointing, Dtype, Options, Targets};
 
 const SEED: u64 = 42;
 
@@ -38,7 +38,6 @@ pub struct Made {
 /// Sizes that do not fit each other, and [`Options::check`]'s.
 pub fn make(options: &Options, device: &Device) -> Result<Made, Box<dyn Error>> {
     options.check()?;
-    check_checkpointing(options.grad_ckpt)?;
     let config = ModelConfig::llama(LlamaShape {
         vocab_size: options.vocab,
         hidden_size: options.hidden,
@@ -53,7 +52,7 @@ pub fn make(options: &Options, device: &Device) -> Result<Made, Box<dyn Error>> 
     let mut model = CausalLm::init(config, SEED, device)?;
     store(&mut model, options, device)?;
     let (_, base_parameters) = count_parameters(&model);
-    let model = with_checkpointing(trainable(model, options, device)?, options.grad_ckpt)?;
+    let model = with_checkpointing(trainable(model, options, device)?, options.grad_ckpt);
     let (trainable_parameters, _) = count_parameters(&model);
     Ok(Made { model, base_parameters, trainable_parameters })
 }
@@ -69,18 +68,12 @@ fn trainable(model: CausalLm, options: &Options, device: &Device) -> Result<Caus
     Ok(attach(&config, model, SEED, device)?.0)
 }
 
-/// Refuses what cannot be set, before the model is made.
-fn check_checkpointing(checkpointing: Checkpointing) -> Result<(), Box<dyn Error>> {
-    match checkpointing {
-        Checkpointing::None => Ok(()),
-        _ => Err(format!("--grad-ckpt {}: not supported yet; wanted none", name(checkpointing)).into()),
-    }
-}
-
-/// The one place where activation checkpointing is switched on.
-fn with_checkpointing(model: CausalLm, checkpointing: Checkpointing) -> Result<CausalLm, Box<dyn Error>> {
-    check_checkpointing(checkpointing)?;
-    Ok(model)
+fn with_checkpointing(model: CausalLm, checkpointing: Checkpointing) -> CausalLm {
+    model.with_gradient_checkpointing(match checkpointing {
+        Checkpointing::None => GradientCheckpointing::None,
+        Checkpointing::Block => GradientCheckpointing::Block,
+        Checkpointing::BlockAttention => GradientCheckpointing::BlockKeepAttention,
+    })
 }
 
 /// Brings the f32 weights of a fresh model into the options' storage, one module after the other: at no time are there

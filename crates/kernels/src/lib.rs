@@ -10,6 +10,7 @@
 //! | rotary position embedding | [`rope`] | yes: keeps the tables only |
 //! | gated MLP activation | [`gated_activation`] | yes: keeps its operands only |
 //! | token embedding | [`embedding`] | no |
+//! | activation checkpointing | [`checkpoint`] | yes: keeps the segment's input only |
 //! | AdamW step | [`adamw_step`] | not differentiable |
 //!
 //! Every operation with a handwritten backward has a plain reference beside it (`*_reference`),
@@ -46,6 +47,7 @@ pub use crate::{
     ops::{
         adamw::{AdamW, AdamWState, adamw_step},
         attention::{AttentionMask, AttentionOptions, attention, attention_reference},
+        checkpoint::{Segment, checkpoint},
         cross_entropy::{
             IGNORE_INDEX, SummedLoss, cross_entropy, linear_cross_entropy, linear_cross_entropy_reference,
             logits_token_losses, token_losses,

@@ -15,19 +15,19 @@ use crate::{
 };
 
 /// What one forward pass shares over the layers.
-#[derive(Debug)]
-pub(crate) struct PassContext<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct PassContext {
     cos: Tensor<4>,
     sin: Tensor<4>,
     mask: AttentionMask,
-    pub(crate) keys: Option<&'a DropoutKeys>,
+    pub(crate) keys: Option<DropoutKeys>,
 }
 
-impl<'a> PassContext<'a> {
+impl PassContext {
     /// Positions and segments are row-major `[rows, t]`; with a cache, keys stand before them.
     pub(crate) fn new(
         config: &ModelConfig,
-        input: &ModelInput<'a>,
+        input: &ModelInput<'_>,
         cache: Option<&KvCache>,
         dtype: FloatDType,
         device: &Device,
@@ -46,7 +46,7 @@ impl<'a> PassContext<'a> {
             }
             None => AttentionMask::causal(rows, segments, segments, window, device),
         };
-        Self { cos: table(cos), sin: table(sin), mask, keys }
+        Self { cos: table(cos), sin: table(sin), mask, keys: keys.cloned() }
     }
 }
 
@@ -66,7 +66,7 @@ impl SelfAttention {
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
-        context: &PassContext<'_>,
+        context: &PassContext,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
         let [batch, length, _] = x.dims();
@@ -75,9 +75,9 @@ impl SelfAttention {
             let count = y.dims()[2] / self.head_dim;
             y.reshape([batch, length, count, self.head_dim]).swap_dims(1, 2)
         };
-        let q = heads(self.q_proj.forward(x.clone(), context.keys));
-        let k = heads(self.k_proj.forward(x.clone(), context.keys));
-        let v = heads(self.v_proj.forward(x, context.keys));
+        let q = heads(self.q_proj.forward(x.clone(), context.keys.as_ref()));
+        let k = heads(self.k_proj.forward(x.clone(), context.keys.as_ref()));
+        let v = heads(self.v_proj.forward(x, context.keys.as_ref()));
         let q = rope(q, context.cos.clone(), context.sin.clone());
         let k = rope(k, context.cos.clone(), context.sin.clone());
         let (k, v) = match cache {
@@ -87,6 +87,6 @@ impl SelfAttention {
         let scale = (self.head_dim as f64).powf(-0.5);
         let y = attention(q, k, v, &context.mask, AttentionOptions::new(scale));
         let width = y.dims()[1] * self.head_dim;
-        self.o_proj.forward(y.swap_dims(1, 2).reshape([batch, length, width]), context.keys)
+        self.o_proj.forward(y.swap_dims(1, 2).reshape([batch, length, width]), context.keys.as_ref())
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn build(config: ModelConfig, parts: &mut dyn Parts) -> Result<Causal
             Some(Projection::new(Weight::frozen(weight), None))
         }
     };
-    Ok(CausalLm { embed_tokens, layers, norm, lm_head, config })
+    Ok(CausalLm { embed_tokens, layers, norm, lm_head, config, checkpointing: Default::default() })
 }
 
 fn norm_of(config: &ModelConfig, name: &str, parts: &mut dyn Parts) -> Result<Norm, ModelError> {

@@ -13,8 +13,9 @@ use burnisher_lora::{Adaptable, Embedding, Projection, Site};
 
 use crate::{
     attention::{PassContext, SelfAttention},
+    checkpointing::{self, GradientCheckpointing},
     config::ModelConfig,
-    kv_cache::KvCache,
+    kv_cache::{KvCache, LayerCache},
     mlp::Mlp,
 };
 
@@ -43,6 +44,29 @@ pub(crate) struct Block {
     pub(crate) mlp: Mlp,
 }
 
+impl Block {
+    /// `[b, t, h] -> [b, t, h]`, without a cache.
+    pub(crate) fn forward(&self, x: Tensor<3>, context: &PassContext) -> Tensor<3> {
+        let x = x.clone() + self.attend(x, context, None);
+        x.clone() + self.feed_forward(x, context)
+    }
+
+    /// What attention adds to `x`.
+    pub(crate) fn attend(
+        &self,
+        x: Tensor<3>,
+        context: &PassContext,
+        cache: Option<&mut LayerCache>,
+    ) -> Tensor<3> {
+        self.self_attn.forward(self.input_layernorm.forward(x), context, cache)
+    }
+
+    /// What the feed-forward layer adds to `x`.
+    pub(crate) fn feed_forward(&self, x: Tensor<3>, context: &PassContext) -> Tensor<3> {
+        self.mlp.forward(self.post_attention_layernorm.forward(x), context.keys.as_ref())
+    }
+}
+
 /// A decoder language model.
 ///
 /// Module paths and parameter names are Hugging Face's. Frozen weights stay outside autodiff;
@@ -56,6 +80,8 @@ pub struct CausalLm {
     pub(crate) lm_head: Option<Projection>,
     #[module(skip)]
     pub(crate) config: ModelConfig,
+    #[module(skip)]
+    pub(crate) checkpointing: GradientCheckpointing,
 }
 
 /// The tokens of one forward pass, row-major `[rows, t]`.
@@ -95,6 +121,12 @@ impl CausalLm {
     /// The model's configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The same model, whose training keeps of each block's activations what `kind` says.
+    #[must_use]
+    pub fn with_gradient_checkpointing(self, kind: GradientCheckpointing) -> Self {
+        Self { checkpointing: kind, ..self }
     }
 
     /// The device of the model's weights, without autodiff.
@@ -178,7 +210,9 @@ impl CausalLm {
                 found = Some(path());
             }
         };
-        self.valid().probed_pass(&ModelInput::from_batch(batch), None, &mut probe);
+        // Without checkpointing, so that every module's output is seen.
+        let model = self.valid().with_gradient_checkpointing(GradientCheckpointing::None);
+        model.probed_pass(&ModelInput::from_batch(batch), None, &mut probe);
         found
     }
 
@@ -198,12 +232,17 @@ impl CausalLm {
         probe(&|| "model.embed_tokens".to_owned(), &x);
         let dtype = FloatDType::from(x.dtype());
         let context = PassContext::new(&self.config, input, cache.as_deref(), dtype, &self.device());
+        let mut is_tracked = self.embed_tokens.weight().is_require_grad();
         for (index, block) in self.layers.iter().enumerate() {
+            if self.checkpointing != GradientCheckpointing::None && cache.is_none() {
+                x = checkpointing::run(block, x, &context, self.checkpointing, &mut is_tracked);
+                continue;
+            }
             let layer = cache.as_mut().map(|cache| &mut cache.layers[index]);
-            let attended = block.self_attn.forward(block.input_layernorm.forward(x.clone()), &context, layer);
+            let attended = block.attend(x.clone(), &context, layer);
             probe(&|| format!("model.layers.{index}.self_attn"), &attended);
             x = x + attended;
-            let fed = block.mlp.forward(block.post_attention_layernorm.forward(x.clone()), context.keys);
+            let fed = block.feed_forward(x.clone(), &context);
             probe(&|| format!("model.layers.{index}.mlp"), &fed);
             x = x + fed;
         }

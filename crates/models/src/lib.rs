@@ -21,6 +21,7 @@
 mod attention;
 mod build;
 mod checkpoint;
+mod checkpointing;
 mod config;
 mod decoder;
 mod error;
@@ -38,6 +39,7 @@ mod writer;
 
 pub use crate::{
     checkpoint::{Checkpoint, CheckpointDtype, ExpectedTensor, Presence, TensorEntry},
+    checkpointing::GradientCheckpointing,
     config::{
         Family, GenerationConfig, LlamaShape, ModelConfig, QuantizationConfig, RopeConfig, RopeScaling,
     },

@@ -70,11 +70,20 @@ pub struct ModelSection {
     pub quant: BaseQuant,
     /// With `quant`: whether the scales of the blocks are quantized too. Default true.
     pub double_quant: bool,
+    /// Which activations of a block training keeps; the others are computed again in the backward pass, with the same
+    /// result. Default `none`: all are kept.
+    pub gradient_checkpointing: Checkpointing,
 }
 
 impl Default for ModelSection {
     fn default() -> Self {
-        Self { path: PathBuf::new(), dtype: ComputeDtype::F32, quant: BaseQuant::None, double_quant: true }
+        Self {
+            path: PathBuf::new(),
+            dtype: ComputeDtype::F32,
+            quant: BaseQuant::None,
+            double_quant: true,
+            gradient_checkpointing: Checkpointing::None,
+        }
     }
 }
 
@@ -87,6 +96,19 @@ pub enum ComputeDtype {
     F32,
     /// bfloat16.
     Bf16,
+}
+
+/// Which activations are computed again in the backward pass: less memory for more time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Checkpointing {
+    /// None: all are kept.
+    None,
+    /// All of a block but its input.
+    Block,
+    /// Those of the feed-forward layer; attention's are kept.
+    BlockKeepAttention,
 }
 
 /// How the frozen projections of the base model are stored.

@@ -34,8 +34,9 @@ pub use crate::{
     },
     checkpoint::{BestEvaluation, RunIdentity, TrainerState},
     config::{
-        BaseQuant, BiasMode, ComputeDtype, DataSection, LeakPolicy, LoraSection, LrSchedule, ModelSection,
-        PackingMode, RecordShape, Resume, RunConfig, Targets, TrainConfig, TrainedPart, TrainingMethod,
+        BaseQuant, BiasMode, Checkpointing, ComputeDtype, DataSection, LeakPolicy, LoraSection, LrSchedule,
+        ModelSection, PackingMode, RecordShape, Resume, RunConfig, Targets, TrainConfig, TrainedPart,
+        TrainingMethod,
     },
     early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState},
     error::{ConfigProblem, TrainError},

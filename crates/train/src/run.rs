@@ -9,11 +9,14 @@ use burnisher_data::{
     remove_exact_duplicates, split,
 };
 use burnisher_lora::{AttachReport, attach, save_peft, train_all};
-use burnisher_models::{CausalLm, Checkpoint, LoadConfig, WriteOptions, copy_tokenizer_files};
+use burnisher_models::{
+    CausalLm, Checkpoint, GradientCheckpointing, LoadConfig, WriteOptions, copy_tokenizer_files,
+};
 use burnisher_quant::QuantConfig;
 
 use crate::{
-    BaseQuant, ComputeDtype, DataSection, LeakPolicy, Observer, Outcome, RunConfig, TrainError, Trainer,
+    BaseQuant, Checkpointing, ComputeDtype, DataSection, LeakPolicy, Observer, Outcome, RunConfig,
+    TrainError, Trainer,
 };
 
 /// The sets of a run, tokenised and packed, and what happened to the records on the way.
@@ -67,6 +70,7 @@ pub fn run(
         }
         None => (train_all(model)?, None),
     };
+    let model = model.with_gradient_checkpointing(checkpointing(config));
     check_vocabulary(&model, &data, &tokenizer)?;
     let base = Checkpoint::open(&config.model.path)?.fingerprint();
     let mut trainer = Trainer::new(config.train.clone())
@@ -242,6 +246,14 @@ fn read(config: &DataSection, path: &Path) -> Result<Vec<Record>, TrainError> {
         .with_columns(ColumnMap::new(config.columns.clone())?)
         .with_shape(config.shape.map(Into::into));
     Ok(source.read()?)
+}
+
+fn checkpointing(config: &RunConfig) -> GradientCheckpointing {
+    match config.model.gradient_checkpointing {
+        Checkpointing::None => GradientCheckpointing::None,
+        Checkpointing::Block => GradientCheckpointing::Block,
+        Checkpointing::BlockKeepAttention => GradientCheckpointing::BlockKeepAttention,
+    }
 }
 
 fn load_config(config: &RunConfig) -> LoadConfig {

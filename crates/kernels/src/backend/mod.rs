@@ -18,6 +18,7 @@
 )]
 
 pub(crate) mod block;
+pub(crate) mod checkpoint;
 
 use burn::{
     backend::{

@@ -2,6 +2,7 @@
 
 pub(crate) mod adamw;
 pub(crate) mod attention;
+pub(crate) mod checkpoint;
 pub(crate) mod cross_entropy;
 pub(crate) mod embedding;
 pub(crate) mod gated_mlp;

@@ -114,6 +114,12 @@ const MODEL: &[Field] = &[
         "true",
         "With quant: whether the scales of the blocks are quantized too.",
     ),
+    default(
+        "gradient_checkpointing",
+        Kind::Choice(&["none", "block", "block_keep_attention"]),
+        r#""none""#,
+        "Activations computed again in the backward pass, to save memory: \"none\", \"block\" (all of a block), \"block_keep_attention\".",
+    ),
 ];
 
 const DATA: &[Field] = &[

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use burnisher_data::{BatchConfig, Batches, Encoded, Packing, Row, pack};
 use burnisher_kernels::DropoutKeys;
 use burnisher_lora::{LoraConfig, attach, train_all, visit_parameters};
-use burnisher_models::{CausalLm, ComputeDtype, LoadConfig};
+use burnisher_models::{CausalLm, ComputeDtype, GradientCheckpointing, LoadConfig};
 use burnisher_quant::QuantConfig;
 use burnisher_train::{
     EarlyStoppingConfig, Event, Gradients, Outcome, Resume, StopReason, TrainConfig, TrainError, Trainer,
@@ -108,6 +108,34 @@ proptest! {
         assert_relative(loss, want_loss, 1e-5, "loss");
         for ((name, want), (_, got)) in want.iter().zip(&got) {
             assert_near_max(got, want, 1e-4, name);
+        }
+    }
+}
+
+/// Loss and every gradient, of LoRA in f32 and over 4 bits with dropout, and of all parameters.
+#[test]
+fn checkpointing_changes_no_gradient() {
+    let set = batches(&[9, 14, 3]);
+    let full = || {
+        let base = CausalLm::from_pretrained(fixture("models/llama3"), &LoadConfig::new(), &device());
+        train_all(base.unwrap()).unwrap()
+    };
+    let models: [(&str, CausalLm); 3] = [
+        ("LoRA", perturbed(model(false, 0.0))),
+        ("QLoRA with dropout", perturbed(model(true, 0.3))),
+        ("full", full()),
+    ];
+    for (name, model) in models {
+        let (loss, want) = gradients(&model, &set, 2, true);
+        assert!(want.iter().all(|(_, gradient)| gradient.iter().any(|value| *value != 0.0)), "{name}");
+        for kind in [GradientCheckpointing::Block, GradientCheckpointing::BlockKeepAttention] {
+            let model = model.clone().with_gradient_checkpointing(kind);
+            let (found_loss, found) = gradients(&model, &set, 2, true);
+            assert_eq!(found_loss, loss, "{name} {kind:?}");
+            assert_eq!(found.len(), want.len(), "{name} {kind:?}");
+            for ((path, found), (_, want)) in found.iter().zip(&want) {
+                assert_near_max(found, want, 1e-6, &format!("{name} {kind:?} {path}"));
+            }
         }
     }
 }

@@ -217,9 +217,8 @@ mod avx2 {
                 square[lane] = unsafe { _mm256_loadu_ps(rows[lane].as_ptr().add(word)) };
             }
             let columns = turned(square);
-            for column in 0..8 {
-                let (low, high) =
-                    (_mm256_castps256_ps128(columns[column]), _mm256_extractf128_ps::<1>(columns[column]));
+            for (column, values) in columns.into_iter().enumerate() {
+                let (low, high) = (_mm256_castps256_ps128(values), _mm256_extractf128_ps::<1>(values));
                 // SAFETY: `LANES` values fit, as asserted above.
                 unsafe {
                     let out = out.as_mut_ptr().add((word + column) * width + first);
