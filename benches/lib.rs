@@ -9,9 +9,9 @@ mod model;
 mod options;
 mod step;
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, hint::black_box, process::ExitCode};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use serde_json::Value;
 
 pub use crate::{
@@ -32,6 +32,28 @@ pub fn normal(rows: usize, columns: usize, scale: f32, salt: u64, device: &Devic
     // The sum of three uniform values in [-1, 1] has variance 1.
     let values = (0..rows * columns).map(|_| (uniform() + uniform() + uniform()) * scale).collect();
     Tensor::from_data(TensorData::new::<f32, _>(values, [rows, columns]), device)
+}
+
+/// The dtypes that the benches of operations run in, by name.
+pub const DTYPES: [(&str, FloatDType); 2] = [("f32", FloatDType::F32), ("bf16", FloatDType::BF16)];
+
+/// Reads one value, so that the work is done inside the timed region on any backend.
+pub fn sync<const D: usize>(tensor: &Tensor<D>) {
+    black_box(tensor.clone().without_autodiff().flatten::<1>(0, D - 1).narrow(0, 0, 1).into_data());
+}
+
+/// The same values as a leaf that receives a gradient.
+pub fn tracked<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
+    x.clone().autodiff().require_grad()
+}
+
+/// Runs the backward of `y` from a gradient of ones, and reads one value of the gradient of the leaf `x`.
+///
+/// # Panics
+/// If `x` is not tracked or `y` does not depend on it.
+pub fn backward<const D: usize, const E: usize>(y: &Tensor<D>, x: &Tensor<E>) {
+    let gradients = y.backward();
+    sync(&x.grad(&gradients).expect("y depends on x, which is tracked"));
 }
 
 /// Prints a bench's result as one line of JSON, or why there is none.

@@ -3,6 +3,7 @@
 //! | operation | function | handwritten backward |
 //! |---|---|---|
 //! | projection by a frozen weight, dense or 4-bit | [`linear`] | yes: keeps the stored weight only |
+//! | projection by a trained weight | [`trained_linear`] | yes: keeps `x` and the weight |
 //! | LoRA projection | [`lora_linear`] | yes: keeps `x` and `x·Aᵀ` only |
 //! | projection + cross-entropy | [`linear_cross_entropy`] | yes: no logits matrix |
 //! | grouped-query attention | [`attention`] | yes: no scores matrix |
@@ -54,7 +55,7 @@ pub use crate::{
         },
         embedding::embedding,
         gated_mlp::{Activation, gated_activation, gated_activation_reference},
-        linear::{linear, linear_reference},
+        linear::{linear, linear_reference, trained_linear, trained_linear_reference},
         lora_linear::{LoraFactors, lora_linear, lora_linear_reference},
         rms_norm::{NormWeight, rms_norm, rms_norm_reference},
         rope::{rope, rope_reference},

@@ -4,7 +4,7 @@ use burn::{
     module::{Module, Param, ParamId},
     tensor::{Device, FloatDType, Tensor},
 };
-use burnisher_kernels::{DropoutKeys, FourBitWeight, FrozenWeight, linear, lora_linear};
+use burnisher_kernels::{DropoutKeys, FourBitWeight, FrozenWeight, linear, lora_linear, trained_linear};
 
 use crate::adapter::LoraAdapter;
 
@@ -61,7 +61,7 @@ impl Projection {
     /// If the last dimension of `x` is not the weight's `in`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>, keys: Option<&DropoutKeys>) -> Tensor<D> {
         let y = match (&self.weight, &self.adapter) {
-            (Weight::Dense(weight), _) if weight.is_require_grad() => trained(x, weight.val()),
+            (Weight::Dense(weight), _) if weight.is_require_grad() => trained_linear(x, weight.val()),
             (weight, Some(adapter)) if self.unmerged.is_none() => {
                 let dropout = adapter.dropout(keys);
                 lora_linear(x, &weight.as_frozen(), &adapter.factors(), dropout.as_ref())
@@ -118,16 +118,6 @@ impl Projection {
         }
         .without_autodiff()
     }
-}
-
-/// `x·Wᵀ` with a trained weight, by Burn's differentiable product.
-fn trained<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
-    let mut dims = x.dims();
-    let [out, inn] = weight.dims();
-    assert_eq!(dims[D - 1], inn, "projection: the last dimension of x must be the weight's `in`");
-    let rows = dims[..D - 1].iter().product::<usize>();
-    dims[D - 1] = out;
-    x.reshape([rows, inn]).matmul(weight.transpose()).reshape(dims)
 }
 
 /// A parameter that is not trained, outside autodiff.

@@ -38,7 +38,7 @@ use crate::{
     Dropout, FrozenWeight, LoraFactors,
     ops::{
         cross_entropy::{self, LossGradients},
-        lora_linear as lora,
+        linear, lora_linear as lora,
     },
 };
 
@@ -52,6 +52,9 @@ use crate::{
 pub(crate) trait FineTuneOps: Backend {
     /// `x [n, in] -> x·Wᵀ [n, out]`.
     fn frozen_linear(x: FloatTensor<Self>, weight: FrozenWeight) -> FloatTensor<Self>;
+
+    /// `x [n, in], W [out, in] -> x·Wᵀ [n, out]`, with a gradient for `W`.
+    fn trained_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// `x [n, in], A [r, in], B [out, r] -> x·Wᵀ + s·(x·Aᵀ)·Bᵀ [n, out]`.
     fn lora_linear(
@@ -77,6 +80,11 @@ macro_rules! forward_on_tensors {
         impl FineTuneOps for $backend {
             fn frozen_linear(x: FloatTensor<Self>, weight: FrozenWeight) -> FloatTensor<Self> {
                 primitive::<Self, _>(weight.project(Tensor::from_primitive::<Self>(x)))
+            }
+
+            fn trained_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+                let (x, weight) = (Tensor::from_primitive::<Self>(x), Tensor::from_primitive::<Self>(weight));
+                primitive::<Self, _>(FrozenWeight::Dense(weight).project(x))
             }
 
             fn lora_linear(
@@ -138,6 +146,38 @@ where
         let out = B::frozen_linear(x.into_primitive(), weight.clone());
         match FrozenLinear.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(weight, out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
+    fn trained_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct TrainedLinear;
+        impl<B: Backend> Backward<B, 2> for TrainedLinear
+        where
+            DispatchTensor: DispatchKindConversion<B>,
+        {
+            type State = (Tensor<2>, Tensor<2>);
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let [of_x, of_weight] = ops.parents;
+                let grad = Tensor::from_primitive::<B>(grads.consume::<B>(&ops.node));
+                let (x, weight) = ops.state;
+                if let Some(node) = of_weight {
+                    let gradient = linear::weight_gradient(&grad, x);
+                    grads.register::<B>(node.id, primitive::<B, _>(gradient));
+                }
+                if let Some(node) = of_x {
+                    let gradient = FrozenWeight::Dense(weight).project_back(grad);
+                    grads.register::<B>(node.id, primitive::<B, _>(gradient));
+                }
+            }
+        }
+        let parents = [x.node(), weight.node()];
+        let x = Tensor::<2>::from_primitive::<B>(x.into_primitive());
+        let weight = Tensor::<2>::from_primitive::<B>(weight.into_primitive());
+        let out = primitive::<B, _>(FrozenWeight::Dense(weight.clone()).project(x.clone()));
+        match TrainedLinear.prepare::<C>(parents).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x, weight), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
     }
@@ -262,6 +302,11 @@ pub(crate) fn has_extension<const D: usize>(x: &Tensor<D>) -> bool {
 
 pub(crate) fn frozen_linear(x: Tensor<2>, weight: FrozenWeight) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as FineTuneOps>::frozen_linear(x.into_dispatch(), weight))
+}
+
+pub(crate) fn trained_linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as FineTuneOps>::trained_linear(x, weight))
 }
 
 pub(crate) fn lora_linear(

@@ -105,11 +105,11 @@ pub(crate) fn logits_back(p: &Tensor<2>, head: &Tensor<2>, dtype: DType) -> Opti
         .then(|| tensor_of([p.dims()[0], head.dims()[1]], &[term], 1.0, dtype, &p.device()))
 }
 
-/// `pᵀ·x` in f32; `None` as [`project`].
-pub(crate) fn transposed_times(p: &Tensor<2>, x: &Tensor<2>) -> Option<Tensor<2>> {
+/// `pᵀ·x` in `dtype`; `None` as [`project`].
+pub(crate) fn transposed_times(p: &Tensor<2>, x: &Tensor<2>, dtype: DType) -> Option<Tensor<2>> {
     let (left, right) = (Held::new(p)?, Held::new(x)?);
     let term = Term::new(Operand::transposed(left.matrix()), Operand::plain(right.matrix()));
-    Some(tensor_of([p.dims()[1], x.dims()[1]], &[term], 1.0, DType::F32, &p.device()))
+    Some(tensor_of([p.dims()[1], x.dims()[1]], &[term], 1.0, dtype, &p.device()))
 }
 
 /// `x·Wᵀ` in the dtype of `x`; `None` unless all are matrices of Flex in f32, bf16 or NF4.

@@ -214,7 +214,7 @@ impl Chunk<'_> {
     fn head_gradient(&self, hidden: &Tensor<2>, p: &Tensor<2>) -> Tensor<2> {
         let inputs = self.inputs(hidden);
         #[cfg(feature = "flex")]
-        if let Some(gradient) = cpu::linear::transposed_times(p, &inputs) {
+        if let Some(gradient) = cpu::linear::transposed_times(p, &inputs, DType::F32) {
             return gradient;
         }
         p.clone().transpose().matmul(inputs.cast(FloatDType::F32))

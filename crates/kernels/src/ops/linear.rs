@@ -2,6 +2,8 @@
 
 use burn::tensor::{FloatDType, Tensor};
 
+#[cfg(feature = "flex")]
+use crate::cpu;
 use crate::{FrozenWeight, backend};
 
 /// `y = x·Wᵀ` with a frozen weight `W [out, in]`, dense or 4-bit.
@@ -23,6 +25,39 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: &FrozenWeight) -> Tensor<D> 
             linear_reference(x, weight)
         }
     })
+}
+
+/// `y = x·Wᵀ` with a trained weight `W [out, in]` on the tape.
+///
+/// The backward is `dx = dy·W` and `dW = dyᵀ·x`, and keeps `x` and `W`.
+///
+/// # Shapes
+/// - `x`: `[.., in]`, in the weight's dtype; output: `[.., out]`
+///
+/// # Panics
+/// If the last dimension of `x` is not the weight's `in`.
+pub fn trained_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
+    rows(x, weight.dims(), |x| {
+        if backend::has_extension(&x) {
+            backend::trained_linear(x, weight)
+        } else {
+            trained_linear_reference(x, weight)
+        }
+    })
+}
+
+/// [`trained_linear`] composed of Burn's differentiable operations.
+pub fn trained_linear_reference(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    x.matmul(weight.transpose())
+}
+
+/// `dyᵀ·x [out, in]` for plain tensors.
+pub(crate) fn weight_gradient(grad: &Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if let Some(gradient) = cpu::linear::transposed_times(grad, &x, x.dtype()) {
+        return gradient;
+    }
+    grad.clone().transpose().matmul(x)
 }
 
 /// [`linear`] composed of Burn's differentiable operations: the dense weight stays on the tape.

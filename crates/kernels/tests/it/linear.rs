@@ -3,7 +3,7 @@
 use burn::tensor::{FloatDType, Tensor};
 use burnisher_kernels::{
     DropoutKeys, FourBitWeight, FrozenWeight, LoraFactors, linear, linear_reference, lora_linear,
-    lora_linear_reference,
+    lora_linear_reference, trained_linear, trained_linear_reference,
 };
 use burnisher_quant::QuantConfig;
 
@@ -50,6 +50,28 @@ fn linear_equals_its_reference_in_values_and_gradients() {
                 let (got, want) = (got.expect("dx"), want.expect("dx"));
                 let tolerance = of_products(&device, 1e-5);
                 assert_close(&vec_of(&got), &vec_of(&want), tolerance, &format!("dx of {what}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn trained_linear_equals_its_reference_in_values_and_gradients() {
+    for device in devices() {
+        for (rows, inn, out, _) in shapes(&device) {
+            let leaf = |rows, columns, salt| matrix(rows, columns, salt, &device).autodiff().require_grad();
+            let (x, weight) = (leaf(rows, inn, 3), leaf(out, inn, 5));
+            let upstream = matrix(rows, out, 4, &device);
+            let y = trained_linear(x.clone(), weight.clone());
+            let want = trained_linear_reference(x.clone(), weight.clone());
+            let (what, tolerance) = (format!("[{rows}, {inn}] -> {out}"), of_products(&device, 1e-5));
+            assert_close(&vec_of(&y), &vec_of(&want), tolerance, &what);
+            let mut got = (y * upstream.clone()).sum().backward();
+            let mut reference = (want * upstream).sum().backward();
+            for (leaf, of) in [(&x, "dx"), (&weight, "dW")] {
+                let got = leaf.grad_remove(&mut got).expect("a gradient");
+                let want = leaf.grad_remove(&mut reference).expect("a gradient");
+                assert_close(&vec_of(&got), &vec_of(&want), tolerance, &format!("{of} of {what}"));
             }
         }
     }

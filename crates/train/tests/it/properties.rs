@@ -131,10 +131,11 @@ fn checkpointing_changes_no_gradient() {
         for kind in [GradientCheckpointing::Block, GradientCheckpointing::BlockKeepAttention] {
             let model = model.clone().with_gradient_checkpointing(kind);
             let (found_loss, found) = gradients(&model, &set, 2, true);
-            assert_eq!(found_loss, loss, "{name} {kind:?}");
+            // A weight that is trained is multiplied by another operation than one that is not: sums in another order.
+            assert!((found_loss - loss).abs() <= 1e-6 * loss, "{name} {kind:?}: {found_loss}, wanted {loss}");
             assert_eq!(found.len(), want.len(), "{name} {kind:?}");
             for ((path, found), (_, want)) in found.iter().zip(&want) {
-                assert_near_max(found, want, 1e-6, &format!("{name} {kind:?} {path}"));
+                assert_near_max(found, want, 1e-5, &format!("{name} {kind:?} {path}"));
             }
         }
     }
