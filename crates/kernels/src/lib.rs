@@ -46,7 +46,7 @@ pub use crate::{
     finite::all_finite,
     four_bit::FourBitWeight,
     ops::{
-        adamw::{AdamW, AdamWState, adamw_step},
+        adamw::{AdamW, AdamWState, adamw_step, adamw_step_reference},
         attention::{AttentionMask, AttentionOptions, attention, attention_reference},
         checkpoint::{Segment, checkpoint},
         cross_entropy::{

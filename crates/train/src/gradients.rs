@@ -105,9 +105,9 @@ impl Gradients {
         let norm = squares.sqrt();
         if let Some(max_norm) = max_norm.filter(|max| norm + 1e-6 > *max) {
             let factor = max_norm / (norm + 1e-6);
-            for gradient in self.by_name.values_mut() {
-                *gradient = gradient.clone().mul_scalar(factor);
-            }
+            // Moved, not cloned, so that the only owner's memory is written in place.
+            let scaled = std::mem::take(&mut self.by_name).into_iter();
+            self.by_name = scaled.map(|(name, gradient)| (name, gradient.mul_scalar(factor))).collect();
         }
         Ok(norm)
     }

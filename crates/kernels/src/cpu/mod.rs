@@ -3,6 +3,7 @@
 //! Work is cut into pieces of a fixed size, whatever the number of threads: on one machine results are the same, and a
 //! resumed run goes on bit for bit.
 
+pub(crate) mod adamw;
 pub(crate) mod attention;
 pub(crate) mod cross_entropy;
 pub(crate) mod elementwise;

@@ -2,6 +2,9 @@
 
 use burn::tensor::Tensor;
 
+#[cfg(feature = "flex")]
+use crate::cpu;
+
 /// AdamW's options, with PyTorch's defaults (`torch.optim.AdamW`, 2.15).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
@@ -34,8 +37,24 @@ pub struct AdamWState<const D: usize> {
 ///
 /// `p ← p·(1 − lr·λ)`, `m ← m + (1 − β₁)(g − m)`, `v ← β₂·v + (1 − β₂)·g²`,
 /// `p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)`; `step` counts from 1. Plain tensors of one
-/// shape and dtype.
+/// shape and dtype. On Flex in f32 it is one pass that writes in place what is passed by its only owner.
 pub fn adamw_step<const D: usize>(
+    options: &AdamW,
+    learning_rate: f64,
+    step: u64,
+    parameter: Tensor<D>,
+    gradient: Tensor<D>,
+    state: Option<AdamWState<D>>,
+) -> (Tensor<D>, AdamWState<D>) {
+    #[cfg(feature = "flex")]
+    if cpu::adamw::fits(&parameter, &gradient, state.as_ref()) {
+        return cpu::adamw::step(options, learning_rate, step, parameter, &gradient, state);
+    }
+    adamw_step_reference(options, learning_rate, step, parameter, gradient, state)
+}
+
+/// [`adamw_step`] composed of Burn's operations.
+pub fn adamw_step_reference<const D: usize>(
     options: &AdamW,
     learning_rate: f64,
     step: u64,

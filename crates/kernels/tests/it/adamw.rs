@@ -1,9 +1,9 @@
 //! AdamW against its formula in f64.
 
 use burn::tensor::{Tensor, TensorData};
-use burnisher_kernels::{AdamW, adamw_step};
+use burnisher_kernels::{AdamW, adamw_step, adamw_step_reference};
 
-use crate::support::{assert_close, devices, values, vec_of};
+use crate::support::{assert_close, devices, takes_empty, values, vec_of};
 
 #[test]
 fn ten_steps_equal_the_formula() {
@@ -32,5 +32,34 @@ fn ten_steps_equal_the_formula() {
         }
         let want: Vec<f32> = want.iter().map(|state| state.0 as f32).collect();
         assert_close(&vec_of(&parameter), &want, 1e-6, "parameters");
+    }
+}
+
+#[test]
+fn a_step_equals_the_reference_and_leaves_other_owners_alone() {
+    let options = AdamW { weight_decay: 0.1, ..AdamW::default() };
+    for device in devices() {
+        for count in [0, 1, 37, 40_001].into_iter().filter(|count| *count > 0 || takes_empty(&device)) {
+            let vector =
+                |salt| Tensor::<1>::from_data(TensorData::new(values(count, salt), [count]), &device);
+            let (mut got, mut want, mut states) = (vector(1), vector(1), [None, None]);
+            for step in 1..=3 {
+                let owner = got.clone();
+                let before = vec_of(&owner);
+                let [of_got, of_want] = states;
+                let (next, got_state) = adamw_step(&options, 1e-2, step, got, vector(9 + step), of_got);
+                got = next;
+                let (next, want_state) =
+                    adamw_step_reference(&options, 1e-2, step, want, vector(9 + step), of_want);
+                want = next;
+                assert_eq!(vec_of(&owner), before, "{count} values, step {step}: another owner's values");
+                for (got, want) in
+                    [(&got, &want), (&got_state.m, &want_state.m), (&got_state.v, &want_state.v)]
+                {
+                    assert_close(&vec_of(got), &vec_of(want), 1e-6, &format!("{count} values, step {step}"));
+                }
+                states = [Some(got_state), Some(want_state)];
+            }
+        }
     }
 }
