@@ -58,12 +58,18 @@ impl Level {
     }
 
     /// The highest level of this processor, or a lower one that the environment variable `BURNISHER_SIMD` names
-    /// (`portable`, `avx2`, `avx512`, `avx512bf16`), so that tests run each. An unknown name is ignored.
+    /// (`portable`, `avx2`, `avx512`, `avx512bf16`), so that tests run each.
+    ///
+    /// # Panics
+    /// If the variable holds another name: a run that means to test a level must not test another.
     pub(crate) fn current() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| {
-            let name = std::env::var("BURNISHER_SIMD").unwrap_or_default();
-            let cap = Self::ALL.into_iter().find(|(_, of_level)| *of_level == name).map(|(level, _)| level);
+            let cap = std::env::var("BURNISHER_SIMD").ok().map(|name| {
+                let named = Self::ALL.into_iter().find(|(_, of_level)| *of_level == name);
+                let names = Self::ALL.map(|(_, name)| name).join(", ");
+                named.unwrap_or_else(|| panic!("BURNISHER_SIMD is {name:?}, wanted one of {names}")).0
+            });
             Self::available()
                 .filter(|level| cap.is_none_or(|cap| *level <= cap))
                 .last()

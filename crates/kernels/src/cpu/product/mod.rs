@@ -129,7 +129,9 @@ pub(crate) fn product_at(level: Level, [m, n]: [usize; 2], terms: &[Term<'_>], a
         // SAFETY: the tiles of all tasks are disjoint.
         unsafe { tile.compute(kernel, &packed, alpha, &target) };
     });
-    packed.into_iter().for_each(|left| SCRATCH.with(|scratch| scratch.set(left.words)));
+    // The largest is worth keeping: an adapter's term is small beside its base's.
+    let largest = packed.into_iter().map(|left| left.words).max_by_key(Vec::len);
+    SCRATCH.set(largest.unwrap_or_default());
 }
 
 thread_local! {
