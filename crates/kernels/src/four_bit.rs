@@ -133,14 +133,13 @@ impl FourBitWeight {
                 let absmax = absmax.clone().try_into_primitive::<Flex>().ok().map(contiguous)?;
                 let codes: &[u8] = bytemuck::cast_slice(codes.as_slice::<i32>()?);
                 let [out, inn] = self.layout.dims;
-                let codes = &codes[..(out * inn).div_ceil(self.layout.block_size)];
-                let table = burnisher_quant::dynamic_map_signed();
-                let blocks = codes.chunks(*block_size).zip(absmax.as_slice::<f32>()?);
-                blocks
-                    .flat_map(|(codes, scale)| {
-                        codes.iter().map(move |code| table[usize::from(*code)] * scale + offset)
-                    })
-                    .collect()
+                let nested = Absmax::Nested {
+                    codes: codes[..(out * inn).div_ceil(self.layout.block_size)].to_vec(),
+                    nested_absmax: absmax.as_slice::<f32>()?.to_vec(),
+                    offset: *offset,
+                    block_size: *block_size,
+                };
+                nested.values()
             }
         };
         Some((packed, absmax))
