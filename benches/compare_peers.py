@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Compares training steps with torch + transformers + peft + bitsandbytes on the same CPU, shapes and threads.
 
-    python3 benches/compare_peers.py --peer-python PYTHON --peer-script bench_peft.py --rounds 3
+    python3 benches/compare_peers.py --peer-python PYTHON --peer-script bench_peft.py
     python3 benches/compare_peers.py ... --rows f32-qv bf16-qv --steps 5 --timeout 900
     python3 benches/compare_peers.py --table benches/record/DATE-CPU.json
 
 Ours (the bench `train_step`) and the peer (a program with bench_peft.py's options and JSON) run in turn, each in a
 fresh process: ours, peer, ours, peer, ... The peer's speed is measured with glibc's allocator set to keep its blocks,
-which is where it is fastest; its memory in one more run per row with the allocator's defaults, where it takes least.
-Every run goes to benches/record/DATE-CPU.json, with what other processes took of the machine meanwhile.
+which is where it is fastest; its memory in one more, shorter run per row with the allocator's defaults, where it takes
+least. Every run goes to benches/record/DATE-CPU.json, with what other processes took of the machine meanwhile. All rows
+take over an hour. compare_micro.py compares kernels.
 """
 
 import argparse
@@ -45,6 +46,9 @@ ROWS = {
     "bf16-qv-2048": ("--dtype bf16 --targets qv --seq 2048 --batch 1", False),
 }
 
+# Steps of the run for memory: in the last one gradients, moments and activations exist together.
+MEMORY_STEPS = ["--warmup=1", "--steps=2"]
+
 # Other processes' share of the CPUs above which a run is marked as disturbed.
 QUIET = 0.05
 
@@ -54,37 +58,26 @@ def main():
     if args.table:
         print(table(json.loads(args.table.read_text())))
         return
-    ours = [str(args.ours or build())]
+    ours = [str(args.ours or build("train_step"))]
     peer = [args.peer_python, str(args.peer_script)]
-    record = {
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "cpu": cpu(),
-        "commit": commit(),
-        "threads": args.threads,
-        "rounds": args.rounds,
-        "steps": args.steps,
-        "warmup": args.warmup,
-        "timeout_s": args.timeout,
-        "runs": [],
-    }
+    record = new_record(args, "rounds", "steps", "warmup")
     out = args.out or free_name(record)
-    out.parent.mkdir(parents=True, exist_ok=True)
     for row in args.rows:
         shared, is_checkpointed = ROWS[row]
         shared = shared.split() + [f"--{key}={getattr(args, key)}" for key in ("threads", "steps", "warmup")]
         own = shared + (["--grad-ckpt", args.ours_ckpt] if is_checkpointed else [])
         theirs = shared + (["--grad-ckpt"] if is_checkpointed else [])
         turns = [("ours", "default", ours + own, {}), ("peer", "tuned", peer + theirs, TUNED)] * args.rounds
-        turns.append(("peer", "default", peer + theirs, {}))
+        turns.append(("peer", "default", peer + theirs + MEMORY_STEPS, {}))
         gone = set()
         for number, (side, allocator, command, environment) in enumerate(turns):
-            # What failed once, or was too slow, would only be so again.
-            if side in gone:
+            # What failed once, or was too slow, would only be so again; but fewer steps may be fast enough.
+            if (side, allocator) in gone:
                 continue
             run = {"row": row, "round": number // 2, "side": side, "allocator": allocator}
             run |= measured(command, environment, args.timeout)
             if run["status"] != "ok":
-                gone.add(side)
+                gone.add((side, allocator))
             record["runs"].append(run)
             write(out, record)
             print(f"{row:20} {side:4} {allocator:7} {summary(run)}", file=sys.stderr)
@@ -96,28 +89,37 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW",
                         help=f"which rows; default all: {', '.join(ROWS)}")
-    parser.add_argument("--rounds", type=positive, default=3, help="pairs of runs per row (default 3)")
     parser.add_argument("--steps", type=positive, default=10, help="timed steps per run, at least 5 (default 10)")
     parser.add_argument("--warmup", type=positive, default=2, help="steps before them (default 2)")
-    parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)),
-                        help="threads of both (default: the CPUs of this process)")
-    parser.add_argument("--timeout", type=positive, default=1800, help="seconds for one run (default 1800)")
-    parser.add_argument("--ours", type=Path, help="binary of the bench train_step (default: built by cargo)")
     parser.add_argument("--ours-ckpt", choices=["block", "block-attention"], default="block",
                         help="how ours checkpoints in rows that do (default block)")
-    parser.add_argument("--peer-python", metavar="PATH", help="Python that has torch, transformers, peft, bitsandbytes")
     parser.add_argument("--peer-script", type=Path, metavar="PATH", help="the peer's program, bench_peft.py")
-    parser.add_argument("--out", type=Path, help="the record (default benches/record/DATE-CPU.json)")
-    parser.add_argument("--table", type=Path, metavar="FILE.json", help="only print the table of a record")
+    add_common(parser, "train_step", timeout=1800)
     args = parser.parse_args()
     if args.table is None and not (args.peer_python and args.peer_script):
         parser.error("--peer-python and --peer-script are needed, or --table")
-    for path in (args.table, args.ours, args.peer_script):
-        if path is not None and not path.is_file():
-            parser.error(f"{path}: no such file")
+    check_files(parser, args)
     if args.steps < 5:
         parser.error(f"--steps {args.steps}: a median needs at least 5")
     return args
+
+
+def add_common(parser, bench, timeout):
+    """The options of every comparison."""
+    parser.add_argument("--rounds", type=positive, default=5, help="pairs of runs per row (default 5)")
+    parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)),
+                        help="threads of both (default: the CPUs of this process)")
+    parser.add_argument("--timeout", type=positive, default=timeout, help=f"seconds for one run (default {timeout})")
+    parser.add_argument("--ours", type=Path, help=f"binary of the bench {bench} (default: built by cargo)")
+    parser.add_argument("--peer-python", metavar="PATH", help="Python that has torch, transformers, peft, bitsandbytes")
+    parser.add_argument("--out", type=Path, help="the record (default: a new file in benches/record)")
+    parser.add_argument("--table", type=Path, metavar="FILE.json", help="only print the table of a record")
+
+
+def check_files(parser, args):
+    for path in (args.table, args.ours, args.peer_script):
+        if path is not None and not path.is_file():
+            parser.error(f"{path}: no such file")
 
 
 def positive(text):
@@ -126,18 +128,28 @@ def positive(text):
     return int(text)
 
 
-def build():
-    """The binary of the bench `train_step`."""
-    command = ["cargo", "bench", "-p", "burnisher-benches", "--bench", "train_step", "--no-run",
-               "--message-format=json"]
+def build(bench):
+    """The binary of a bench."""
+    command = ["cargo", "bench", "-p", "burnisher-benches", "--bench", bench, "--no-run", "--message-format=json"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        sys.exit("the bench train_step does not build; --ours takes a binary")
+        sys.exit(f"the bench {bench} does not build; --ours takes a binary")
     for line in done.stdout.splitlines():
         message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "train_step":
+        if message.get("executable") and message["target"]["name"] == bench:
             return message["executable"]
-    sys.exit("cargo named no binary of the bench train_step; --ours takes one")
+    sys.exit(f"cargo named no binary of the bench {bench}; --ours takes one")
+
+
+def new_record(args, *options):
+    """A record without runs, of this machine and of the options that shape its results."""
+    record = {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "cpu": cpu(),
+        "commit": commit(),
+        "threads": args.threads,
+    }
+    return record | {name: getattr(args, name) for name in options} | {"timeout_s": args.timeout, "runs": []}
 
 
 def measured(command, environment, timeout):
@@ -185,15 +197,16 @@ def commit():
     return done.stdout.strip() or None
 
 
-def free_name(record):
+def free_name(record, prefix=""):
     """A name that no earlier record has."""
     slug = re.sub(r"[^a-z0-9]+", "-", record["cpu"].lower()).strip("-")
-    names = (f"{record['date']}-{slug}{end}.json" for end in [""] + [f"-{n}" for n in range(2, 1000)])
+    names = (f"{prefix}{record['date']}-{slug}{end}.json" for end in [""] + [f"-{n}" for n in range(2, 1000)])
     return next(path for path in (ROOT / "benches" / "record" / name for name in names) if not path.exists())
 
 
 def write(path, record):
     """Whole or not at all: an interrupted comparison keeps what it has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".tmp")
     partial.write_text(json.dumps(record, indent=1) + "\n")
     partial.replace(path)
@@ -221,14 +234,12 @@ def growth(run):
 
 def table(record):
     """The record as Markdown."""
-    lines = [head(record), "",
+    lines = [head(record, f"{record['rounds']} rounds of {record['steps']} steps"), "",
              "| row | tokens/s ours | peer | **ours / peer** | peak MiB ours | peer | **ours / peer** "
              "| growth MiB ours | peer | **ours / peer** |",
              "|---|---|---|---|---|---|---|---|---|---|"]
-    disturbed = 0
     for row in dict.fromkeys(run["row"] for run in record["runs"]):
         runs = [run for run in record["runs"] if run["row"] == row]
-        disturbed += sum(run.get("others_share", 0) > QUIET for run in runs)
         ours, fast, lean = (
             {run["round"]: run for run in runs if (run["side"], run["allocator"]) == kind}
             for kind in (("ours", "default"), ("peer", "tuned"), ("peer", "default"))
@@ -245,21 +256,27 @@ def table(record):
     lines += ["",
               "Speed: medians over the rounds, the ratio that of the pairs; the peer with a tuned allocator. Memory: the "
               "largest of ours, the peer with the allocator's defaults. Growth: the peak above the loaded model. Peaks "
-              "include the program itself, and making the model: in f32 before rounding and quantizing (ours), in the row's "
-              "dtype before quantizing (peer)."]
+              "include the program itself and making the model, which the peer holds in the row's dtype before it "
+              "quantizes."]
+    return "\n".join(lines + notes(record))
+
+
+def notes(record):
+    """What went wrong, for below a table."""
+    lines = []
     failures = {f"- {run['row']}, {run['side']}: {run['message']}": None
                 for run in record["runs"] if run["status"] == "failed"}
     if failures:
         lines += ["", "Failed:", *failures]
+    disturbed = sum(run.get("others_share", 0) > QUIET for run in record["runs"])
     if disturbed:
-        lines.append("")
-        lines.append(f"In {disturbed} of {len(record['runs'])} runs other processes used more than {QUIET:.0%} of the CPUs.")
-    return "\n".join(lines)
+        runs = len(record["runs"])
+        lines += ["", f"In {disturbed} of {runs} runs other processes used more than {QUIET:.0%} of the CPUs."]
+    return lines
 
 
-def head(record):
-    parts = [record["date"], record["cpu"], f"{record['threads']} threads",
-             f"{record['rounds']} rounds of {record['steps']} steps"]
+def head(record, extent):
+    parts = [record["date"], record["cpu"], f"{record['threads']} threads", extent]
     for side in ("ours", "peer"):
         results = [run["result"] for run in record["runs"] if run["side"] == side and is_ok(run)]
         if results:

@@ -2,7 +2,7 @@
 //!
 //! Shapes: 1024 tokens of width 768 (rotary: 12 heads of 64; embedding: vocabulary 32,000), the activation of width
 //! 2048; f32 and bf16. Gradients are those of `x`, of both operands of the activation, and of the embedding's whole
-//! table; the norm's weight is frozen. The embedding has no reference.
+//! table; the norm's weight is frozen.
 //!
 //! Throughput: the bytes that the operation must read and write at least once, results included, temporaries not. The
 //! gradient of ones that the backward starts from is read, and the time to write it is in the measurement.
@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
 use burnisher::kernels::{
-    Activation, NormWeight, embedding, gated_activation, gated_activation_reference, rms_norm,
-    rms_norm_reference, rope, rope_reference,
+    Activation, NormWeight, embedding, embedding_reference, gated_activation, gated_activation_reference,
+    rms_norm, rms_norm_reference, rope, rope_reference,
 };
 use burnisher_benches::{DTYPES, backward, normal, sync, tracked};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -114,6 +114,7 @@ fn tokens(c: &mut Criterion) {
         let (forward, backward) = (2 * COUNT, COUNT + VOCABULARY * HIDDEN);
         let operation = Operation { name: "embedding", dtype, forward, backward };
         operation.measure(c, "", &table, |[table]| embedding(table, &ids, 1, None));
+        operation.measure(c, "reference ", &table, |[table]| embedding_reference(table, &ids, None));
     }
 }
 

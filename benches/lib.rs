@@ -3,6 +3,7 @@
 
 #![deny(missing_docs)]
 
+mod device;
 mod documents;
 mod machine;
 mod model;
@@ -15,10 +16,11 @@ use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use serde_json::Value;
 
 pub use crate::{
+    device::{Backend, GpuWatch},
     documents::{LONGEST_SHORT_DOCUMENT, MarkovChain},
     machine::{MemoryWatch, cpu, versions},
     model::{Made, make},
-    options::{Checkpointing, Dtype, Options, Targets},
+    options::{Checkpointing, Dtype, Options, Shape, Sizes, Targets, set_threads},
     step::{Spread, StepRecord, measure, rounded, train},
 };
 

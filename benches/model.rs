@@ -2,21 +2,14 @@
 
 use std::error::Error;
 
-use burn::{
-    module::{Param, ParamId},
-    tensor::{Device, FloatDType},
-};
+use burn::tensor::Device;
 use burnisher::{
-    kernels::FourBitWeight,
-    lora::{
-        Adaptable, Embedding, LoraConfig, Projection, Site, TargetModules, Weight, attach, count_parameters,
-        train_all,
-    },
-    models::{CausalLm, GradientCheckpointing, LlamaShape, ModelConfig},
-    quant::{QuantConfig, QuantError, SourceDtype},
+    lora::{LoraConfig, TargetModules, attach, count_parameters, train_all},
+    models::{CausalLm, ComputeDtype, GradientCheckpointing, LlamaShape, LoadConfig, ModelConfig},
+    quant::{QuantConfig, SourceDtype},
 };
 
-use crate::{Checkpointing, Dtype, Options, Targets};
+use crate::{Checkpointing, Dtype, Options, Sizes, Targets};
 
 const SEED: u64 = 42;
 
@@ -32,25 +25,25 @@ pub struct Made {
 }
 
 /// Makes the model: normal weights with standard deviation 0.02, smaller where they add to the residual stream; norms
-/// are the identity, the head is the embedding.
+/// are the identity.
 ///
 /// # Errors
 /// Sizes that do not fit each other, and [`Options::check`]'s.
 pub fn make(options: &Options, device: &Device) -> Result<Made, Box<dyn Error>> {
     options.check()?;
+    let Sizes { hidden, layers, heads, kv_heads, intermediate, vocab, is_tied } = options.sizes();
     let config = ModelConfig::llama(LlamaShape {
-        vocab_size: options.vocab,
-        hidden_size: options.hidden,
-        intermediate_size: options.intermediate,
-        num_hidden_layers: options.layers,
-        num_attention_heads: options.heads,
-        num_key_value_heads: options.kv_heads,
+        vocab_size: vocab,
+        hidden_size: hidden,
+        intermediate_size: intermediate,
+        num_hidden_layers: layers,
+        num_attention_heads: heads,
+        num_key_value_heads: kv_heads,
         max_position_embeddings: options.seq.max(2048),
-        tie_word_embeddings: true,
+        tie_word_embeddings: is_tied,
         ..LlamaShape::default()
     })?;
-    let mut model = CausalLm::init(config, SEED, device)?;
-    store(&mut model, options, device)?;
+    let model = CausalLm::init_with(config, SEED, &storage(options), device)?;
     let (_, base_parameters) = count_parameters(&model);
     let model = with_checkpointing(trainable(model, options, device)?, options.grad_ckpt);
     let (trainable_parameters, _) = count_parameters(&model);
@@ -76,51 +69,17 @@ fn with_checkpointing(model: CausalLm, checkpointing: Checkpointing) -> CausalLm
     })
 }
 
-/// Brings the f32 weights of a fresh model into the options' storage, one module after the other: at no time are there
-/// two copies of more than one module.
-fn store(model: &mut CausalLm, options: &Options, device: &Device) -> Result<(), Box<dyn Error>> {
+/// How the options store the model. What is quantized is first rounded to the dtype of the dense weights, as if the
+/// base had been published in it.
+fn storage(options: &Options) -> LoadConfig {
     let (dtype, source) = match options.dtype {
-        Dtype::F32 => (FloatDType::F32, SourceDtype::F32),
-        Dtype::Bf16 => (FloatDType::BF16, SourceDtype::Bf16),
+        Dtype::F32 => (ComputeDtype::F32, SourceDtype::F32),
+        Dtype::Bf16 => (ComputeDtype::Bf16, SourceDtype::Bf16),
     };
-    let quantize =
-        options.qlora.then(|| QuantConfig::nf4().with_double_quant(true).with_source_dtype(source));
-    if dtype == FloatDType::F32 && quantize.is_none() {
-        return Ok(());
+    let load = LoadConfig::new().with_dtype(dtype);
+    if options.qlora {
+        load.with_quantize(QuantConfig::nf4().with_double_quant(true).with_source_dtype(source))
+    } else {
+        load
     }
-    let mut failed = None;
-    model.sites(&mut |path, site| match site {
-        Site::Projection(projection) => match stored(projection, dtype, quantize, device) {
-            Ok(new) => *projection = new,
-            Err(error) => {
-                failed.get_or_insert_with(|| format!("{path}: {error}"));
-            }
-        },
-        Site::Head(head) => *head = Projection::new(Weight::frozen(head.dense_weight(dtype)), None),
-        Site::Embedding(embedding) => *embedding = Embedding::new(embedding.weight().cast(dtype), None),
-        Site::Norm(weight) => *weight = Param::initialized(ParamId::new(), weight.val().cast(dtype)),
-    });
-    match failed {
-        Some(message) => Err(message.into()),
-        None => Ok(()),
-    }
-}
-
-/// A projection without bias in another storage.
-fn stored(
-    projection: &Projection,
-    dtype: FloatDType,
-    quantize: Option<QuantConfig>,
-    device: &Device,
-) -> Result<Projection, QuantError> {
-    let dense = projection.dense_weight(dtype);
-    let weight = match quantize {
-        None => Weight::frozen(dense),
-        Some(config) => {
-            let values: Vec<f32> = dense.cast(FloatDType::F32).into_data().iter::<f32>().collect();
-            let state = config.quantize(&values, projection.dims())?;
-            Weight::FourBit(FourBitWeight::from_state(&state, device))
-        }
-    };
-    Ok(Projection::new(weight, None))
 }

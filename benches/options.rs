@@ -1,4 +1,4 @@
-//! The options of the training benches: the model's shape, how it is stored, what is trained, how long.
+//! The options of the training benches: the model's shape, how it is stored, what is trained, where, how long.
 //!
 //! The defaults are a 110M-parameter Llama, the shape of the comparison with other programs (`compare_peers.py`).
 
@@ -6,6 +6,75 @@ use std::error::Error;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+
+use crate::Backend;
+
+/// A known model's sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// 110M parameters.
+    #[value(name = "110m")]
+    Llama110m,
+    /// Llama 3.2 1B.
+    #[value(name = "1b")]
+    Llama1b,
+    /// Llama 2 7B, which has a head of its own.
+    #[value(name = "7b")]
+    Llama7b,
+}
+
+impl Shape {
+    fn sizes(self) -> Sizes {
+        match self {
+            Self::Llama110m => Sizes {
+                hidden: 768,
+                layers: 12,
+                heads: 12,
+                kv_heads: 12,
+                intermediate: 2048,
+                vocab: 32_000,
+                is_tied: true,
+            },
+            Self::Llama1b => Sizes {
+                hidden: 2048,
+                layers: 16,
+                heads: 32,
+                kv_heads: 8,
+                intermediate: 8192,
+                vocab: 128_256,
+                is_tied: true,
+            },
+            Self::Llama7b => Sizes {
+                hidden: 4096,
+                layers: 32,
+                heads: 32,
+                kv_heads: 32,
+                intermediate: 11_008,
+                vocab: 32_000,
+                is_tied: false,
+            },
+        }
+    }
+}
+
+/// A model's sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width inside the gated MLP.
+    pub intermediate: usize,
+    /// Rows of the embedding and of the head.
+    pub vocab: usize,
+    /// Whether the head is the embedding.
+    pub is_tied: bool,
+}
 
 /// What is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -41,24 +110,33 @@ pub enum Checkpointing {
 /// The model and the steps of a training bench.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
+    /// Where it is trained.
+    #[arg(long, value_enum, default_value = "flex")]
+    pub device: Backend,
+    /// The sizes that are not given one by one.
+    #[arg(long, value_enum, default_value = "110m")]
+    pub shape: Shape,
     /// Width of the residual stream.
-    #[arg(long, default_value_t = 768, value_parser = positive)]
-    pub hidden: usize,
+    #[arg(long, value_parser = positive)]
+    pub hidden: Option<usize>,
     /// Decoder layers.
-    #[arg(long, default_value_t = 12, value_parser = positive)]
-    pub layers: usize,
+    #[arg(long, value_parser = positive)]
+    pub layers: Option<usize>,
     /// Query heads.
-    #[arg(long, default_value_t = 12, value_parser = positive)]
-    pub heads: usize,
+    #[arg(long, value_parser = positive)]
+    pub heads: Option<usize>,
     /// Key and value heads.
-    #[arg(long, default_value_t = 12, value_parser = positive)]
-    pub kv_heads: usize,
+    #[arg(long, value_parser = positive)]
+    pub kv_heads: Option<usize>,
     /// Width inside the gated MLP.
-    #[arg(long, default_value_t = 2048, value_parser = positive)]
-    pub intermediate: usize,
-    /// Rows of the embedding, which is the head too.
-    #[arg(long, default_value_t = 32_000, value_parser = positive)]
-    pub vocab: usize,
+    #[arg(long, value_parser = positive)]
+    pub intermediate: Option<usize>,
+    /// Rows of the embedding and of the head.
+    #[arg(long, value_parser = positive)]
+    pub vocab: Option<usize>,
+    /// A head of its own, in every shape.
+    #[arg(long)]
+    pub untied: bool,
     /// Tokens of a row.
     #[arg(long, default_value_t = 256, value_parser = positive)]
     pub seq: usize,
@@ -92,7 +170,7 @@ pub struct Options {
     /// Steps before them, which are not timed.
     #[arg(long, default_value_t = 2)]
     pub warmup: usize,
-    /// Threads; 0 takes rayon's default, one per CPU.
+    /// CPU threads; 0 takes rayon's default, one per CPU.
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
 }
@@ -114,15 +192,18 @@ impl Options {
         Ok(())
     }
 
-    /// Sets the number of threads that the kernels and Burn's Flex backend share, and gives it.
-    ///
-    /// # Errors
-    /// If the pool was made before.
-    pub fn set_threads(&self) -> Result<usize, Box<dyn Error>> {
-        if self.threads > 0 {
-            rayon::ThreadPoolBuilder::new().num_threads(self.threads).build_global()?;
+    /// The model's sizes: the shape's, and in their place those that were given.
+    pub fn sizes(&self) -> Sizes {
+        let shape = self.shape.sizes();
+        Sizes {
+            hidden: self.hidden.unwrap_or(shape.hidden),
+            layers: self.layers.unwrap_or(shape.layers),
+            heads: self.heads.unwrap_or(shape.heads),
+            kv_heads: self.kv_heads.unwrap_or(shape.kv_heads),
+            intermediate: self.intermediate.unwrap_or(shape.intermediate),
+            vocab: self.vocab.unwrap_or(shape.vocab),
+            is_tied: shape.is_tied && !self.untied,
         }
-        Ok(rayon::current_num_threads())
     }
 
     /// Steps in all.
@@ -132,13 +213,16 @@ impl Options {
 
     /// The options by their names.
     pub fn to_json(&self) -> Value {
+        let sizes = self.sizes();
         json!({
-            "hidden": self.hidden,
-            "layers": self.layers,
-            "heads": self.heads,
-            "kv_heads": self.kv_heads,
-            "intermediate": self.intermediate,
-            "vocab": self.vocab,
+            "device": name(self.device),
+            "hidden": sizes.hidden,
+            "layers": sizes.layers,
+            "heads": sizes.heads,
+            "kv_heads": sizes.kv_heads,
+            "intermediate": sizes.intermediate,
+            "vocab": sizes.vocab,
+            "tied": sizes.is_tied,
             "seq": self.seq,
             "batch": self.batch,
             "r": self.r,
@@ -154,6 +238,17 @@ impl Options {
     }
 }
 
+/// Sets the number of threads that the kernels and Burn's Flex backend share, unless `wanted` is 0, and gives it.
+///
+/// # Errors
+/// If the pool was made before.
+pub fn set_threads(wanted: usize) -> Result<usize, Box<dyn Error>> {
+    if wanted > 0 {
+        rayon::ThreadPoolBuilder::new().num_threads(wanted).build_global()?;
+    }
+    Ok(rayon::current_num_threads())
+}
+
 /// A value as it is written on the command line.
 pub(crate) fn name(value: impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -163,5 +258,30 @@ fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("wanted an integer above 0".to_owned()),
         Ok(value) => Ok(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn sizes(line: &str) -> Sizes {
+        Line::parse_from(["bench"].into_iter().chain(line.split_whitespace())).options.sizes()
+    }
+
+    #[test]
+    fn sizes_that_are_given_replace_the_shapes() {
+        assert_eq!(sizes(""), Shape::Llama110m.sizes());
+        assert_eq!(sizes("--shape 7b"), Shape::Llama7b.sizes());
+        let want = Sizes { layers: 2, is_tied: false, ..Shape::Llama1b.sizes() };
+        assert_eq!(sizes("--shape 1b --layers 2 --untied"), want);
     }
 }

@@ -11,14 +11,13 @@
 
 use std::{error::Error, iter::repeat_n, process::ExitCode};
 
-use burn::tensor::Device;
 use burnisher::{
     data::{Packing, TokenBatch},
     kernels::IGNORE_INDEX,
 };
 use burnisher_benches::{
-    LONGEST_SHORT_DOCUMENT, MarkovChain, Options, Spread, StepRecord, cpu, make, print, rounded, train,
-    versions,
+    LONGEST_SHORT_DOCUMENT, MarkovChain, Options, Spread, StepRecord, cpu, make, print, rounded, set_threads,
+    train, versions,
 };
 use clap::Parser;
 use serde_json::{Map, Value, json};
@@ -46,10 +45,10 @@ fn compare(options: &Options) -> Result<Value, Box<dyn Error>> {
             format!("--seq {seq}: wanted at least {LONGEST_SHORT_DOCUMENT}, the longest document").into()
         );
     }
-    let threads = options.set_threads()?;
+    let threads = set_threads(options.threads)?;
     let modes = batches(options);
     let positions = modes.each_ref().map(|mode| Spread::of(mode.iter().map(size)).median);
-    let made = make(options, &Device::flex())?;
+    let made = make(options, &options.device.open()?)?;
     let records = train(made.model, in_turns(modes), options.learning_rate)?;
 
     let timed = &records[MODES.len() * options.warmup..];
@@ -81,7 +80,7 @@ fn compare(options: &Options) -> Result<Value, Box<dyn Error>> {
 /// For each mode, a batch per step. All modes read the same documents.
 fn batches(options: &Options) -> [Vec<TokenBatch>; 3] {
     let (steps, rows, length) = (options.all_steps(), options.batch, options.seq);
-    let chain = MarkovChain::new(options.vocab);
+    let chain = MarkovChain::new(options.sizes().vocab);
     let one_per_row = chain.short_batches((steps * rows) as u64, rows, length, Packing::None);
     let padded = one_per_row.iter().map(|batch| padded_to(batch, length)).collect();
     // 20 is the shortest document: however well they pack, there are enough of them for every row.

@@ -2,7 +2,6 @@
 
 use std::{error::Error, time::Instant};
 
-use burn::tensor::Device;
 use burnisher::{
     data::TokenBatch,
     kernels::AdamW,
@@ -11,7 +10,9 @@ use burnisher::{
 };
 use serde_json::{Value, json};
 
-use crate::{MarkovChain, MemoryWatch, Options, cpu, machine::Memory, make, versions};
+use crate::{
+    Backend, GpuWatch, MarkovChain, MemoryWatch, Options, cpu, machine::Memory, make, set_threads, versions,
+};
 
 /// Norm that gradients are clipped to.
 const MAX_NORM: f64 = 1.0;
@@ -39,7 +40,7 @@ impl StepRecord {
 /// Trains on each batch in turn: forward, loss, backward, clip, AdamW without weight decay.
 ///
 /// # Errors
-/// A loss or gradient that is not finite, a batch without labels.
+/// A loss or gradient that is not finite, a batch without labels, a device that failed.
 pub fn train(
     mut model: CausalLm,
     batches: Vec<TokenBatch>,
@@ -48,14 +49,17 @@ pub fn train(
     let options = AdamW { weight_decay: 0.0, ..AdamW::default() };
     let mut adamw = Optimizer::new(options, DecayRule::default());
     let mut records = Vec::with_capacity(batches.len());
+    let device = model.device();
     for batch in batches {
-        // Flex computes at once, and the loss is read inside: the times need no other synchronisation.
         let start = Instant::now();
         let (mut gradients, loss) = Gradients::of_step(&model, &[batch], |_| None)?;
+        // Flex computes at once. On a GPU the loss was waited for, not the backward pass and not the optimizer.
+        device.sync()?;
         let forward_backward = start.elapsed().as_secs_f64();
         gradients.clip(Some(MAX_NORM))?;
         model = adamw.step(model, &gradients, learning_rate);
         drop(gradients);
+        device.sync()?;
         let optimizer = start.elapsed().as_secs_f64() - forward_backward;
         records.push(StepRecord { loss: loss.mean, labels: loss.tokens, forward_backward, optimizer });
     }
@@ -110,12 +114,16 @@ pub fn rounded(value: f64, digits: i32) -> f64 {
 /// # Errors
 /// Options that do not fit each other, and [`train`]'s.
 pub fn measure(options: &Options) -> Result<Value, Box<dyn Error>> {
-    let threads = options.set_threads()?;
-    let made = make(options, &Device::flex())?;
-    let chain = MarkovChain::new(options.vocab);
+    let threads = set_threads(options.threads)?;
+    let device = options.device.open()?;
+    let made = make(options, &device)?;
+    let chain = MarkovChain::new(options.sizes().vocab);
     let batches = chain.batches(options.all_steps(), options.batch, options.seq);
+    device.sync()?;
     let watch = MemoryWatch::start();
+    let gpu = (options.device == Backend::Cuda).then(GpuWatch::start);
     let records = train(made.model, batches, options.learning_rate)?;
+    let gpu_peak_mb = gpu.and_then(GpuWatch::finish);
     let Memory { peak_mb, model_peak_mb, after_model_mb, train_peak_mb, growth_mb } = watch.read();
 
     let timed = &records[options.warmup..];
@@ -141,6 +149,7 @@ pub fn measure(options: &Options) -> Result<Value, Box<dyn Error>> {
         "after_model_mb": mb(after_model_mb),
         "train_peak_mb": mb(train_peak_mb),
         "growth_mb": mb(growth_mb),
+        "gpu_peak_mb": gpu_peak_mb,
         "losses": losses,
         "versions": versions(),
         "cpu": cpu(),

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
+#[cfg(feature = "flex")]
+use crate::cpu;
+
 /// The keys of one micro-batch's dropout masks.
 #[derive(Clone, Debug)]
 pub struct DropoutKeys {
@@ -46,22 +49,76 @@ impl Dropout {
             self.tokens.len(),
             "dropout: the activation's tokens must be the micro-batch's token keys"
         );
-        // Comparing 32 random bits: a probability is met to 2⁻³².
-        let threshold = (self.probability * 4_294_967_296.0) as u64;
-        let keep = (1.0 / (1.0 - self.probability)) as f32;
         let mut mask = Vec::with_capacity(tokens * features);
-        for &token in self.tokens.iter() {
-            let row = mix(self.base ^ mix(token));
-            mask.extend((0..features as u64).map(|feature| {
-                let bits = mix(row.wrapping_add(feature)) >> 32;
-                if bits < threshold { 0.0 } else { keep }
-            }));
+        for token in 0..tokens {
+            let row = self.row(token);
+            mask.extend((0..features).map(|feature| row.factor(feature)));
         }
         Tensor::<2>::from_data(TensorData::new(mask, [tokens, features]), device).cast(dtype)
+    }
+
+    /// The factors of the micro-batch's token number `token`.
+    #[inline(always)]
+    pub(crate) fn row(&self, token: usize) -> DropoutRow {
+        DropoutRow {
+            key: mix(self.base ^ mix(self.tokens[token])),
+            // Comparing 32 random bits: a probability is met to 2⁻³².
+            threshold: (self.probability * 4_294_967_296.0) as u64,
+            keep: (1.0 / (1.0 - self.probability)) as f32,
+        }
+    }
+
+    /// `mask ⊙ x [tokens, features]` in `dtype`, for plain tensors.
+    pub(crate) fn apply(&self, x: Tensor<2>, dtype: FloatDType) -> Tensor<2> {
+        self.check(&x);
+        #[cfg(feature = "flex")]
+        if let Some(dropped) = cpu::dropout::dropped(&x, dtype.into(), self) {
+            return dropped;
+        }
+        let [tokens, features] = x.dims();
+        let mask = self.mask(tokens, features, dtype, &x.device());
+        x.cast(dtype) * mask
+    }
+
+    /// `base + mask ⊙ through` in the dtype of `base`, for plain tensors `[tokens, features]`.
+    pub(crate) fn add_applied(&self, base: Tensor<2>, through: Tensor<2>) -> Tensor<2> {
+        self.check(&base);
+        #[cfg(feature = "flex")]
+        if cpu::dropout::adds(&base, &through) {
+            return cpu::dropout::add_dropped(base, &through, self);
+        }
+        let dtype = FloatDType::from(base.dtype());
+        let within = FloatDType::from(through.dtype());
+        base + self.apply(through, within).cast(dtype)
+    }
+
+    fn check(&self, x: &Tensor<2>) {
+        assert_eq!(
+            x.dims()[0],
+            self.tokens.len(),
+            "dropout: the activation's tokens must be the micro-batch's token keys"
+        );
+    }
+}
+
+/// The factors of one token: 0, or `1 / (1 - p)`.
+#[derive(Clone, Copy)]
+pub(crate) struct DropoutRow {
+    key: u64,
+    threshold: u64,
+    keep: f32,
+}
+
+impl DropoutRow {
+    #[inline(always)]
+    pub(crate) fn factor(&self, feature: usize) -> f32 {
+        let bits = mix(self.key.wrapping_add(feature as u64)) >> 32;
+        if bits < self.threshold { 0.0 } else { self.keep }
     }
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection that scatters all bits.
+#[inline(always)]
 fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

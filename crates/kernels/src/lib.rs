@@ -10,7 +10,7 @@
 //! | RMSNorm | [`rms_norm`] | yes: keeps `x` only |
 //! | rotary position embedding | [`rope`] | yes: keeps the tables only |
 //! | gated MLP activation | [`gated_activation`] | yes: keeps its operands only |
-//! | token embedding | [`embedding`] | no |
+//! | token embedding | [`embedding`] | yes: keeps the ids only |
 //! | activation checkpointing | [`checkpoint`] | yes: keeps the segment's input only |
 //! | AdamW step | [`adamw_step`] | not differentiable |
 //!
@@ -39,6 +39,7 @@ mod dropout;
 mod finite;
 mod four_bit;
 mod ops;
+mod shared_input;
 mod weight;
 
 pub use crate::{
@@ -50,15 +51,16 @@ pub use crate::{
         attention::{AttentionMask, AttentionOptions, attention, attention_reference},
         checkpoint::{Segment, checkpoint},
         cross_entropy::{
-            IGNORE_INDEX, SummedLoss, cross_entropy, linear_cross_entropy, linear_cross_entropy_reference,
-            logits_token_losses, token_losses,
+            IGNORE_INDEX, LossOptions, SummedLoss, cross_entropy, linear_cross_entropy,
+            linear_cross_entropy_reference, logits_token_losses, token_losses,
         },
-        embedding::embedding,
+        embedding::{embedding, embedding_reference},
         gated_mlp::{Activation, gated_activation, gated_activation_reference},
         linear::{linear, linear_reference, trained_linear, trained_linear_reference},
         lora_linear::{LoraFactors, lora_linear, lora_linear_reference},
         rms_norm::{NormWeight, rms_norm, rms_norm_reference},
         rope::{rope, rope_reference},
     },
+    shared_input::SharedInput,
     weight::FrozenWeight,
 };

@@ -2,9 +2,9 @@
 
 use burn::tensor::{FloatDType, Tensor};
 
-use crate::FourBitWeight;
 #[cfg(feature = "flex")]
 use crate::cpu;
+use crate::{FourBitWeight, shared_input::InputPanels};
 
 /// A projection's weight `[out, in]` that receives no gradient, in the form it is stored in.
 #[derive(Clone, Debug)]
@@ -32,12 +32,13 @@ impl FrozenWeight {
         }
     }
 
-    /// `x·Wᵀ` for plain tensors: `[n, in] -> [n, out]`.
-    pub(crate) fn project(&self, x: Tensor<2>) -> Tensor<2> {
+    /// `x·Wᵀ` for plain tensors: `[n, in] -> [n, out]`; the panels are those of `x`.
+    pub(crate) fn project(&self, x: Tensor<2>, panels: &InputPanels) -> Tensor<2> {
         #[cfg(feature = "flex")]
-        if let Some(y) = cpu::linear::project(&x, self) {
+        if let Some(y) = cpu::linear::project(&x, panels, self) {
             return y;
         }
+        let _ = panels;
         match self {
             Self::Dense(weight) => x.matmul(weight.clone().without_autodiff().transpose()),
             Self::FourBit(weight) => weight.project(x),

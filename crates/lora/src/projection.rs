@@ -4,7 +4,9 @@ use burn::{
     module::{Module, Param, ParamId},
     tensor::{Device, FloatDType, Tensor},
 };
-use burnisher_kernels::{DropoutKeys, FourBitWeight, FrozenWeight, linear, lora_linear, trained_linear};
+use burnisher_kernels::{
+    DropoutKeys, FourBitWeight, FrozenWeight, SharedInput, linear, lora_linear, trained_linear,
+};
 
 use crate::adapter::LoraAdapter;
 
@@ -55,11 +57,16 @@ impl Projection {
         Self { weight, bias: bias.map(frozen), adapter: None, unmerged: None }
     }
 
-    /// `[.., in] -> [.., out]`; `keys` switches the adapter's dropout on.
+    /// `[.., in] -> [.., out]`; `keys` switches the adapter's dropout on. `x` is a tensor, or an input that several
+    /// projections share.
     ///
     /// # Panics
     /// If the last dimension of `x` is not the weight's `in`.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>, keys: Option<&DropoutKeys>) -> Tensor<D> {
+    pub fn forward<const D: usize>(
+        &self,
+        x: impl Into<SharedInput<D>>,
+        keys: Option<&DropoutKeys>,
+    ) -> Tensor<D> {
         let y = match (&self.weight, &self.adapter) {
             (Weight::Dense(weight), _) if weight.is_require_grad() => trained_linear(x, weight.val()),
             (weight, Some(adapter)) if self.unmerged.is_none() => {

@@ -4,7 +4,7 @@ use burn::{
     module::Module,
     tensor::{Device, FloatDType, Tensor, TensorData},
 };
-use burnisher_kernels::{AttentionMask, AttentionOptions, DropoutKeys, attention, rope};
+use burnisher_kernels::{AttentionMask, AttentionOptions, DropoutKeys, SharedInput, attention, rope};
 use burnisher_lora::Projection;
 
 use crate::{
@@ -75,9 +75,10 @@ impl SelfAttention {
             let count = y.dims()[2] / self.head_dim;
             y.reshape([batch, length, count, self.head_dim]).swap_dims(1, 2)
         };
-        let q = heads(self.q_proj.forward(x.clone(), context.keys.as_ref()));
-        let k = heads(self.k_proj.forward(x.clone(), context.keys.as_ref()));
-        let v = heads(self.v_proj.forward(x, context.keys.as_ref()));
+        let x = SharedInput::from(x);
+        let [q, k, v] = [&self.q_proj, &self.k_proj, &self.v_proj]
+            .map(|projection| heads(projection.forward(&x, context.keys.as_ref())));
+        drop(x);
         let q = rope(q, context.cos.clone(), context.sin.clone());
         let k = rope(k, context.cos.clone(), context.sin.clone());
         let (k, v) = match cache {

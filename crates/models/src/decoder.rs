@@ -6,7 +6,7 @@ use burn::{
 };
 use burnisher_data::TokenBatch;
 use burnisher_kernels::{
-    DropoutKeys, NormWeight, SummedLoss, all_finite, cross_entropy, linear_cross_entropy,
+    DropoutKeys, LossOptions, NormWeight, SummedLoss, all_finite, cross_entropy, linear_cross_entropy,
     logits_token_losses, rms_norm, token_losses,
 };
 use burnisher_lora::{Adaptable, Embedding, Projection, Site};
@@ -154,10 +154,25 @@ impl CausalLm {
 
     /// The summed loss of a batch over its labels, each predicted from the token before it.
     pub fn loss(&self, batch: &TokenBatch, dropout: Option<&DropoutKeys>) -> SummedLoss {
+        self.loss_with(batch, dropout, LossOptions::default())
+    }
+
+    /// [`CausalLm::loss`] with label smoothing, a z-loss or capped logits.
+    ///
+    /// # Panics
+    /// If an option is out of its range.
+    pub fn loss_with(
+        &self,
+        batch: &TokenBatch,
+        dropout: Option<&DropoutKeys>,
+        options: LossOptions,
+    ) -> SummedLoss {
         let (hidden, targets) = self.loss_input(batch, dropout);
         match &self.lm_head {
-            Some(head) if head.adapter().is_some() => cross_entropy(head.forward(hidden, dropout), &targets),
-            _ => linear_cross_entropy(hidden, self.head_weight(), &targets),
+            Some(head) if head.adapter().is_some() => {
+                cross_entropy(head.forward(hidden, dropout), &targets, options)
+            }
+            _ => linear_cross_entropy(hidden, self.head_weight(), &targets, options),
         }
     }
 
@@ -168,9 +183,9 @@ impl CausalLm {
         let (hidden, targets) = model.loss_input(batch, None);
         match &model.lm_head {
             Some(head) if head.adapter().is_some() => {
-                logits_token_losses(head.forward(hidden, None), &targets)
+                logits_token_losses(head.forward(hidden, None), &targets, LossOptions::default())
             }
-            _ => token_losses(hidden, model.head_weight(), &targets),
+            _ => token_losses(hidden, model.head_weight(), &targets, LossOptions::default()),
         }
     }
 

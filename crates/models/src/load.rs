@@ -1,4 +1,4 @@
-//! Loading a Hugging Face directory.
+//! How weights are stored, and loading a Hugging Face directory.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use burnisher_kernels::FourBitWeight;
 use burnisher_lora::Weight;
 use burnisher_quant::{QuantConfig, QuantState, RawDtype, RawTensor, SourceDtype};
 use half::bf16;
+use rayon::prelude::*;
 
 use crate::{
     CausalLm, Checkpoint, CheckpointDtype, ModelConfig, ModelError, TensorEntry,
@@ -39,14 +40,43 @@ impl ComputeDtype {
             Self::Bf16 => CheckpointDtype::BF16,
         }
     }
+
+    /// A tensor of these values, rounded to nearest.
+    pub(crate) fn tensor<const D: usize>(
+        self,
+        values: Vec<f32>,
+        shape: [usize; D],
+        device: &Device,
+    ) -> Tensor<D> {
+        let data = match self {
+            Self::F32 => TensorData::new(values, shape),
+            Self::Bf16 => {
+                let values: Vec<bf16> = values.into_par_iter().map(bf16::from_f32).collect();
+                TensorData::new(values, shape)
+            }
+        };
+        Tensor::from_data(data, (device, DType::from(self.float_dtype())))
+    }
 }
 
-/// How to load a checkpoint.
+/// A projection's weight in 4 bits.
+pub(crate) fn quantized(
+    values: &[f32],
+    shape: [usize; 2],
+    config: QuantConfig,
+    device: &Device,
+) -> Result<Weight, ModelError> {
+    let state = config.quantize(values, shape)?;
+    Ok(Weight::FourBit(FourBitWeight::from_state(&state, device)))
+}
+
+/// How to store the weights of a model that is loaded or made from scratch.
 #[derive(Clone, Debug, Default)]
 pub struct LoadConfig {
     /// The dtype of activations and dense weights.
     pub dtype: ComputeDtype,
-    /// Quantize the projections inside the blocks while loading; embedding, norms and head stay dense.
+    /// Quantize the projections inside the blocks, each as soon as it is read or made; embedding, norms and head stay
+    /// dense.
     pub quantize: Option<QuantConfig>,
 }
 
@@ -62,7 +92,7 @@ impl LoadConfig {
         Self { dtype, ..self }
     }
 
-    /// Quantizes the blocks' projections while loading.
+    /// Quantizes the blocks' projections. A checkpoint's own dtype replaces the configuration's source dtype.
     #[must_use]
     pub fn with_quantize(self, quantize: QuantConfig) -> Self {
         Self { quantize: Some(quantize), ..self }
@@ -117,20 +147,12 @@ impl FromCheckpoint {
     fn dense<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, ModelError> {
         let entry = self.entry(name)?;
         let wanted = self.load.dtype;
-        let data = if entry.dtype == wanted.stored() {
-            let bytes = Bytes::from_shared(entry.bytes, AllocationProperty::File);
-            TensorData::from_bytes(bytes, shape, wanted.float_dtype().into())
-        } else {
-            let values = self.values(name, &entry)?;
-            match wanted {
-                ComputeDtype::F32 => TensorData::new(values, shape),
-                ComputeDtype::Bf16 => {
-                    let values: Vec<bf16> = values.into_iter().map(bf16::from_f32).collect();
-                    TensorData::new(values, shape)
-                }
-            }
-        };
-        Ok(Tensor::from_data(data, (&self.device, DType::from(wanted.float_dtype()))))
+        if entry.dtype != wanted.stored() {
+            return Ok(wanted.tensor(self.values(name, &entry)?, shape, &self.device));
+        }
+        let dtype = DType::from(wanted.float_dtype());
+        let bytes = Bytes::from_shared(entry.bytes, AllocationProperty::File);
+        Ok(Tensor::from_data(TensorData::from_bytes(bytes, shape, dtype), (&self.device, dtype)))
     }
 
     /// The quantized weight as bitsandbytes stored it.
@@ -175,7 +197,6 @@ impl Parts for FromCheckpoint {
             CheckpointDtype::F16 => SourceDtype::F16,
             _ => SourceDtype::F32,
         };
-        let state = quantize.with_source_dtype(source).quantize(&self.values(name, &entry)?, shape)?;
-        Ok(Weight::FourBit(FourBitWeight::from_state(&state, &self.device)))
+        quantized(&self.values(name, &entry)?, shape, quantize.with_source_dtype(source), &self.device)
     }
 }

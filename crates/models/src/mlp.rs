@@ -1,7 +1,7 @@
 //! The gated feed-forward layer.
 
 use burn::{module::Module, tensor::Tensor};
-use burnisher_kernels::{Activation, DropoutKeys, gated_activation};
+use burnisher_kernels::{Activation, DropoutKeys, SharedInput, gated_activation};
 use burnisher_lora::Projection;
 
 /// `down(act(gate(x)) · up(x))`.
@@ -17,8 +17,9 @@ pub(crate) struct Mlp {
 impl Mlp {
     /// `[b, t, h] -> [b, t, h]`.
     pub(crate) fn forward(&self, x: Tensor<3>, keys: Option<&DropoutKeys>) -> Tensor<3> {
-        let gate = self.gate_proj.forward(x.clone(), keys);
-        let up = self.up_proj.forward(x, keys);
+        let x = SharedInput::from(x);
+        let (gate, up) = (self.gate_proj.forward(&x, keys), self.up_proj.forward(&x, keys));
+        drop(x);
         self.down_proj.forward(gated_activation(gate, up, self.activation), keys)
     }
 }

@@ -1,5 +1,7 @@
 //! The operations of a decoder block besides its projections: attention, norm, rotary positions, activation.
 
+use std::sync::Arc;
+
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, DispatchKindConversion, DispatchTensor,
@@ -17,7 +19,7 @@ use burn::{
 use super::primitive;
 use crate::{
     Activation, AttentionMask, AttentionOptions, NormWeight,
-    ops::{attention, gated_mlp, rms_norm, rope},
+    ops::{attention, embedding, gated_mlp, rms_norm, rope},
 };
 
 /// Operations with a handwritten backward, at the level of backend primitives.
@@ -51,6 +53,9 @@ pub(crate) trait BlockOps: Backend {
     /// `gate [n], up [n] -> [n]`.
     fn gated_activation(gate: FloatTensor<Self>, up: FloatTensor<Self>, act: Activation)
     -> FloatTensor<Self>;
+
+    /// `weight [vocab, h] -> scale · weight[ids] [n, h]`.
+    fn embedding(weight: FloatTensor<Self>, ids: Arc<[u32]>, scale: Option<f64>) -> FloatTensor<Self>;
 }
 
 /// Implements the operations of a backend by their forward on tensors.
@@ -89,6 +94,15 @@ macro_rules! forward_on_tensors {
             ) -> FloatTensor<Self> {
                 let (gate, up) = (Tensor::from_primitive::<Self>(gate), Tensor::from_primitive::<Self>(up));
                 primitive::<Self, _>(gated_mlp::forward(gate, up, act))
+            }
+
+            fn embedding(
+                weight: FloatTensor<Self>,
+                ids: Arc<[u32]>,
+                scale: Option<f64>,
+            ) -> FloatTensor<Self> {
+                let weight = Tensor::from_primitive::<Self>(weight);
+                primitive::<Self, _>(embedding::forward(weight, &ids, scale))
             }
         }
     };
@@ -245,6 +259,34 @@ where
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
     }
+
+    fn embedding(weight: FloatTensor<Self>, ids: Arc<[u32]>, scale: Option<f64>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Embedding;
+        impl<B: Backend> Backward<B, 1> for Embedding
+        where
+            DispatchTensor: DispatchKindConversion<B>,
+        {
+            type State = (Arc<[u32]>, usize, Option<f64>);
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let [weight] = ops.parents;
+                let grad = Tensor::from_primitive::<B>(grads.consume::<B>(&ops.node));
+                let (ids, vocab, scale) = ops.state;
+                if let Some(node) = weight {
+                    let gradient = embedding::backward(grad, &ids, vocab, scale);
+                    grads.register::<B>(node.id, primitive::<B, _>(gradient));
+                }
+            }
+        }
+        let parents = [weight.node()];
+        let weight = Tensor::<2>::from_primitive::<B>(weight.into_primitive());
+        let vocab = weight.dims()[0];
+        let out = primitive::<B, _>(embedding::forward(weight, &ids, scale));
+        match Embedding.prepare::<C>(parents).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((ids, vocab, scale), out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
 }
 
 pub(crate) fn attention(
@@ -270,4 +312,8 @@ pub(crate) fn rope(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
 pub(crate) fn gated_activation(gate: Tensor<1>, up: Tensor<1>, act: Activation) -> Tensor<1> {
     let (gate, up) = (gate.into_dispatch(), up.into_dispatch());
     Tensor::from_dispatch(<Dispatch as BlockOps>::gated_activation(gate, up, act))
+}
+
+pub(crate) fn embedding(weight: Tensor<2>, ids: &[u32], scale: Option<f64>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as BlockOps>::embedding(weight.into_dispatch(), ids.into(), scale))
 }

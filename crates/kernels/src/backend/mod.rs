@@ -35,11 +35,12 @@ use burn::{
 };
 
 use crate::{
-    Dropout, FrozenWeight, LoraFactors,
+    Dropout, FrozenWeight, LoraFactors, LossOptions, SharedInput,
     ops::{
         cross_entropy::{self, LossGradients},
         linear, lora_linear as lora,
     },
+    shared_input::InputPanels,
 };
 
 /// Operations with a handwritten backward, at the level of backend primitives.
@@ -51,14 +52,19 @@ use crate::{
 )]
 pub(crate) trait FineTuneOps: Backend {
     /// `x [n, in] -> x·Wᵀ [n, out]`.
-    fn frozen_linear(x: FloatTensor<Self>, weight: FrozenWeight) -> FloatTensor<Self>;
+    fn frozen_linear(x: FloatTensor<Self>, panels: InputPanels, weight: FrozenWeight) -> FloatTensor<Self>;
 
     /// `x [n, in], W [out, in] -> x·Wᵀ [n, out]`, with a gradient for `W`.
-    fn trained_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn trained_linear(
+        x: FloatTensor<Self>,
+        panels: InputPanels,
+        weight: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 
     /// `x [n, in], A [r, in], B [out, r] -> x·Wᵀ + s·(x·Aᵀ)·Bᵀ [n, out]`.
     fn lora_linear(
         x: FloatTensor<Self>,
+        panels: InputPanels,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         base: FrozenWeight,
@@ -71,6 +77,7 @@ pub(crate) trait FineTuneOps: Backend {
         hidden: FloatTensor<Self>,
         head: FloatTensor<Self>,
         targets: Vec<i64>,
+        options: LossOptions,
     ) -> FloatTensor<Self>;
 }
 
@@ -78,17 +85,26 @@ pub(crate) trait FineTuneOps: Backend {
 macro_rules! forward_on_tensors {
     ($backend:ty) => {
         impl FineTuneOps for $backend {
-            fn frozen_linear(x: FloatTensor<Self>, weight: FrozenWeight) -> FloatTensor<Self> {
-                primitive::<Self, _>(weight.project(Tensor::from_primitive::<Self>(x)))
+            fn frozen_linear(
+                x: FloatTensor<Self>,
+                panels: InputPanels,
+                weight: FrozenWeight,
+            ) -> FloatTensor<Self> {
+                primitive::<Self, _>(weight.project(Tensor::from_primitive::<Self>(x), &panels))
             }
 
-            fn trained_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+            fn trained_linear(
+                x: FloatTensor<Self>,
+                panels: InputPanels,
+                weight: FloatTensor<Self>,
+            ) -> FloatTensor<Self> {
                 let (x, weight) = (Tensor::from_primitive::<Self>(x), Tensor::from_primitive::<Self>(weight));
-                primitive::<Self, _>(FrozenWeight::Dense(weight).project(x))
+                primitive::<Self, _>(FrozenWeight::Dense(weight).project(x, &panels))
             }
 
             fn lora_linear(
                 x: FloatTensor<Self>,
+                panels: InputPanels,
                 a: FloatTensor<Self>,
                 b: FloatTensor<Self>,
                 base: FrozenWeight,
@@ -96,7 +112,7 @@ macro_rules! forward_on_tensors {
                 dropout: Option<Dropout>,
             ) -> FloatTensor<Self> {
                 let adapter = factors::<Self>(a, b, scaling);
-                let x = Tensor::from_primitive::<Self>(x);
+                let x = SharedInput { x: Tensor::from_primitive::<Self>(x), panels };
                 primitive::<Self, _>(lora::forward(x, &base, &adapter, dropout.as_ref()).0)
             }
 
@@ -104,10 +120,11 @@ macro_rules! forward_on_tensors {
                 hidden: FloatTensor<Self>,
                 head: FloatTensor<Self>,
                 targets: Vec<i64>,
+                options: LossOptions,
             ) -> FloatTensor<Self> {
                 let hidden = Tensor::from_primitive::<Self>(hidden);
                 let head = Tensor::from_primitive::<Self>(head);
-                primitive::<Self, _>(cross_entropy::forward(&hidden, &head, &targets))
+                primitive::<Self, _>(cross_entropy::forward(&hidden, &head, &targets, options))
             }
         }
     };
@@ -126,7 +143,7 @@ where
     C: CheckpointStrategy,
     DispatchTensor: DispatchKindConversion<B>,
 {
-    fn frozen_linear(x: FloatTensor<Self>, weight: FrozenWeight) -> FloatTensor<Self> {
+    fn frozen_linear(x: FloatTensor<Self>, panels: InputPanels, weight: FrozenWeight) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct FrozenLinear;
         impl<B: Backend> Backward<B, 1> for FrozenLinear
@@ -143,14 +160,18 @@ where
             }
         }
         let parents = [x.node()];
-        let out = B::frozen_linear(x.into_primitive(), weight.clone());
+        let out = B::frozen_linear(x.into_primitive(), panels, weight.clone());
         match FrozenLinear.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(weight, out),
             OpsKind::UnTracked(prep) => prep.finish(out),
         }
     }
 
-    fn trained_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn trained_linear(
+        x: FloatTensor<Self>,
+        panels: InputPanels,
+        weight: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct TrainedLinear;
         impl<B: Backend> Backward<B, 2> for TrainedLinear
@@ -175,7 +196,7 @@ where
         let parents = [x.node(), weight.node()];
         let x = Tensor::<2>::from_primitive::<B>(x.into_primitive());
         let weight = Tensor::<2>::from_primitive::<B>(weight.into_primitive());
-        let out = primitive::<B, _>(FrozenWeight::Dense(weight.clone()).project(x.clone()));
+        let out = primitive::<B, _>(FrozenWeight::Dense(weight.clone()).project(x.clone(), &panels));
         match TrainedLinear.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((x, weight), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
@@ -184,6 +205,7 @@ where
 
     fn lora_linear(
         x: FloatTensor<Self>,
+        panels: InputPanels,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         base: FrozenWeight,
@@ -228,7 +250,8 @@ where
         let parents = [x.node(), a.node(), b.node()];
         let x = Tensor::from_primitive::<B>(x.into_primitive());
         let adapter = factors::<B>(a.into_primitive(), b.into_primitive(), scaling);
-        let (out, h) = lora::forward(x.clone(), &base, &adapter, dropout.as_ref());
+        let shared = SharedInput { x: x.clone(), panels };
+        let (out, h) = lora::forward(shared, &base, &adapter, dropout.as_ref());
         let out = primitive::<B, _>(out);
         match LoraLinear.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(Saved { x, h, adapter, base, dropout }, out),
@@ -240,6 +263,7 @@ where
         hidden: FloatTensor<Self>,
         head: FloatTensor<Self>,
         targets: Vec<i64>,
+        options: LossOptions,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct LinearCrossEntropy;
@@ -269,11 +293,11 @@ where
         match LinearCrossEntropy.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let (sum, gradients) =
-                    cross_entropy::forward_with_gradients(&hidden, &head, &targets, wants_head);
+                    cross_entropy::forward_with_gradients(&hidden, &head, &targets, options, wants_head);
                 prep.finish(gradients, primitive::<B, _>(sum))
             }
             OpsKind::UnTracked(prep) => {
-                prep.finish(primitive::<B, _>(cross_entropy::forward(&hidden, &head, &targets)))
+                prep.finish(primitive::<B, _>(cross_entropy::forward(&hidden, &head, &targets, options)))
             }
         }
     }
@@ -300,24 +324,26 @@ pub(crate) fn has_extension<const D: usize>(x: &Tensor<D>) -> bool {
     }
 }
 
-pub(crate) fn frozen_linear(x: Tensor<2>, weight: FrozenWeight) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as FineTuneOps>::frozen_linear(x.into_dispatch(), weight))
+pub(crate) fn frozen_linear(input: SharedInput<2>, weight: FrozenWeight) -> Tensor<2> {
+    let SharedInput { x, panels } = input;
+    Tensor::from_dispatch(<Dispatch as FineTuneOps>::frozen_linear(x.into_dispatch(), panels, weight))
 }
 
-pub(crate) fn trained_linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as FineTuneOps>::trained_linear(x, weight))
+pub(crate) fn trained_linear(input: SharedInput<2>, weight: Tensor<2>) -> Tensor<2> {
+    let (x, weight) = (input.x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as FineTuneOps>::trained_linear(x, input.panels, weight))
 }
 
 pub(crate) fn lora_linear(
-    x: Tensor<2>,
+    input: SharedInput<2>,
     base: FrozenWeight,
     adapter: LoraFactors,
     dropout: Option<Dropout>,
 ) -> Tensor<2> {
     let (a, b) = (adapter.a.into_dispatch(), adapter.b.into_dispatch());
     Tensor::from_dispatch(<Dispatch as FineTuneOps>::lora_linear(
-        x.into_dispatch(),
+        input.x.into_dispatch(),
+        input.panels,
         a,
         b,
         base,
@@ -326,11 +352,17 @@ pub(crate) fn lora_linear(
     ))
 }
 
-pub(crate) fn linear_cross_entropy(hidden: Tensor<2>, head: Tensor<2>, targets: Vec<i64>) -> Tensor<1> {
+pub(crate) fn linear_cross_entropy(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    targets: Vec<i64>,
+    options: LossOptions,
+) -> Tensor<1> {
     Tensor::from_dispatch(<Dispatch as FineTuneOps>::linear_cross_entropy(
         hidden.into_dispatch(),
         head.into_dispatch(),
         targets,
+        options,
     ))
 }
 

@@ -178,7 +178,7 @@ fn activation(x: f32, act: Activation) -> (f32, f32) {
             // √(2/π) and the cubic's factor (arXiv:1606.08415, §2).
             const ROOT: f32 = 0.797_884_6;
             const CUBE: f32 = 0.044_715;
-            let tanh = 1.0 - 2.0 / (vector::exp(2.0 * ROOT * (x + CUBE * x * x * x)) + 1.0);
+            let tanh = vector::tanh(ROOT * (x + CUBE * x * x * x));
             let slope = ROOT * (1.0 + 3.0 * CUBE * x * x) * (1.0 - tanh * tanh);
             (0.5 * x * (1.0 + tanh), 0.5 * (1.0 + tanh) + 0.5 * x * slope)
         }

@@ -6,8 +6,8 @@ use burn::{
 };
 use half::bf16;
 
-use super::product::{Matrix, Nf4, Operand, Out, Stored, Term, product};
-use crate::{FourBitWeight, FrozenWeight, LoraFactors};
+use super::product::{Left, Matrix, Nf4, Operand, Out, Stored, Term, product};
+use crate::{FourBitWeight, FrozenWeight, LoraFactors, shared_input::InputPanels};
 
 /// A matrix of Flex whose rows lie without gaps between their values, in f32 or bf16.
 pub(crate) struct Held {
@@ -91,15 +91,16 @@ pub(crate) fn tensor_of(
 /// `x·Wᵀ` in f32, whatever the dtypes; `None` as [`project`].
 pub(crate) fn logits(x: &Tensor<2>, head: &Tensor<2>) -> Option<Tensor<2>> {
     let (input, weight) = (Held::new(x)?, Held::new(head)?);
-    let term = Term::new(Operand::plain(input.matrix()), Operand::transposed(weight.matrix()));
+    let left = Left::new(Operand::plain(input.matrix()));
+    let term = Term::new(&left, Operand::transposed(weight.matrix()));
     Some(tensor_of([x.dims()[0], head.dims()[0]], &[term], 1.0, DType::F32, &x.device()))
 }
 
 /// `p·W` in `dtype`, with `p` in f32, or rounded to the 16 bits of `W` where that is faster; `None` as [`project`].
 pub(crate) fn logits_back(p: &Tensor<2>, head: &Tensor<2>, dtype: DType) -> Option<Tensor<2>> {
     let (input, weight) = (Held::new(p)?, Held::new(head)?);
-    let mut term = Term::new(Operand::plain(input.matrix()), Operand::plain(weight.matrix()));
-    term.may_round = true;
+    let left = Left::rounding(Operand::plain(input.matrix()));
+    let term = Term::new(&left, Operand::plain(weight.matrix()));
     [DType::F32, DType::BF16]
         .contains(&dtype)
         .then(|| tensor_of([p.dims()[0], head.dims()[1]], &[term], 1.0, dtype, &p.device()))
@@ -108,49 +109,62 @@ pub(crate) fn logits_back(p: &Tensor<2>, head: &Tensor<2>, dtype: DType) -> Opti
 /// `pᵀ·x` in `dtype`; `None` as [`project`].
 pub(crate) fn transposed_times(p: &Tensor<2>, x: &Tensor<2>, dtype: DType) -> Option<Tensor<2>> {
     let (left, right) = (Held::new(p)?, Held::new(x)?);
-    let term = Term::new(Operand::transposed(left.matrix()), Operand::plain(right.matrix()));
+    let left = Left::new(Operand::transposed(left.matrix()));
+    let term = Term::new(&left, Operand::plain(right.matrix()));
     Some(tensor_of([p.dims()[1], x.dims()[1]], &[term], 1.0, dtype, &p.device()))
 }
 
-/// `x·Wᵀ` in the dtype of `x`; `None` unless all are matrices of Flex in f32, bf16 or NF4.
-pub(crate) fn project(x: &Tensor<2>, weight: &FrozenWeight) -> Option<Tensor<2>> {
+/// `x·Wᵀ` in the dtype of `x`, whose panels these are; `None` unless all are matrices of Flex in f32, bf16 or NF4.
+pub(crate) fn project(x: &Tensor<2>, panels: &InputPanels, weight: &FrozenWeight) -> Option<Tensor<2>> {
     let (input, base) = (Held::new(x)?, Base::new(weight)?);
-    let term = Term::new(Operand::plain(input.matrix()), Operand::transposed(base.matrix()));
+    let left = Left::shared(Operand::plain(input.matrix()), &panels.panels);
+    let term = Term::new(&left, Operand::transposed(base.matrix()));
     Some(tensor_of([x.dims()[0], weight.dims()[0]], &[term], 1.0, x.dtype(), &x.device()))
 }
 
 /// `dy·W` in the dtype of `dy`; `None` as [`project`].
 pub(crate) fn project_back(grad: &Tensor<2>, weight: &FrozenWeight) -> Option<Tensor<2>> {
     let (input, base) = (Held::new(grad)?, Base::new(weight)?);
-    let term = Term::new(Operand::plain(input.matrix()), Operand::plain(base.matrix()));
+    let left = Left::new(Operand::plain(input.matrix()));
+    let term = Term::new(&left, Operand::plain(base.matrix()));
     Some(tensor_of([grad.dims()[0], weight.dims()[1]], &[term], 1.0, grad.dtype(), &grad.device()))
 }
 
-/// The output of a LoRA projection, and `h = s·dropped·Aᵀ` in f32; `dropped` is `x` after dropout.
+/// The output of a LoRA projection, and `h = s·dropped·Aᵀ` in f32; `dropped` is `x` after dropout, if there is any.
 pub(crate) fn lora(
     x: &Tensor<2>,
-    dropped: &Tensor<2>,
+    panels: &InputPanels,
+    dropped: Option<&Tensor<2>>,
     weight: &FrozenWeight,
     adapter: &LoraFactors,
 ) -> Option<(Tensor<2>, Tensor<2>)> {
-    let (input, dropped, base) = (Held::new(x)?, Held::new(dropped)?, Base::new(weight)?);
+    let (input, base) = (Held::new(x)?, Base::new(weight)?);
     let (a, b) = (Held::new(&adapter.a)?, Held::new(&adapter.b)?);
+    let dropped = dropped.map(Held::new);
     let ([rows, _], [out, _], rank) = (x.dims(), weight.dims(), adapter.a.dims()[0]);
     let device = x.device();
-    let inner = Term::new(Operand::plain(dropped.matrix()), Operand::transposed(a.matrix()));
+    let x_left = Left::shared(Operand::plain(input.matrix()), &panels.panels);
+    let dropped_left = match &dropped {
+        Some(dropped) => Some(Left::new(Operand::plain(dropped.as_ref()?.matrix()))),
+        None => None,
+    };
+    let inner = Term::new(dropped_left.as_ref().unwrap_or(&x_left), Operand::transposed(a.matrix()));
     let h = tensor_of([rows, rank], &[inner], adapter.scaling as f32, DType::F32, &device);
     let held = Held::new(&h)?;
+    let h_left = Left::new(Operand::plain(held.matrix()));
     let terms = [
-        Term::new(Operand::plain(input.matrix()), Operand::transposed(base.matrix())),
-        Term::new(Operand::plain(held.matrix()), Operand::transposed(b.matrix())),
+        Term::new(&x_left, Operand::transposed(base.matrix())),
+        Term::new(&h_left, Operand::transposed(b.matrix())),
     ];
     let y = tensor_of([rows, out], &terms, 1.0, x.dtype(), &device);
     Some((y, h))
 }
 
-/// `dh = s·dy·B`, `dA = dhᵀ·dropped` and `dB = dyᵀ·h`, in the adapter's dtype but for `dh` in f32.
+/// `dh = s·dy·B`, `dA = dhᵀ·dropped` and `dB = dyᵀ·h`, in the adapter's dtype but for `dh` in f32. The panels are those
+/// of `grad`.
 pub(crate) fn lora_factors_back(
     grad: &Tensor<2>,
+    panels: &InputPanels,
     dropped: &Tensor<2>,
     h: &Tensor<2>,
     adapter: &LoraFactors,
@@ -159,28 +173,36 @@ pub(crate) fn lora_factors_back(
     let b = Held::new(&adapter.b)?;
     let ([rows, out], [rank, inn]) = (grad.dims(), adapter.a.dims());
     let (device, dtype) = (grad.device(), adapter.a.dtype());
-    let term = Term::new(Operand::plain(grads.matrix()), Operand::plain(b.matrix()));
+    let left = Left::shared(Operand::plain(grads.matrix()), &panels.panels);
+    let term = Term::new(&left, Operand::plain(b.matrix()));
     let grad_h = tensor_of([rows, rank], &[term], adapter.scaling as f32, DType::F32, &device);
     let held = Held::new(&grad_h)?;
-    let term = Term::new(Operand::transposed(held.matrix()), Operand::plain(dropped.matrix()));
+    let left = Left::new(Operand::transposed(held.matrix()));
+    let term = Term::new(&left, Operand::plain(dropped.matrix()));
     let grad_a = tensor_of([rank, inn], &[term], 1.0, dtype, &device);
     // The transpose of dB: its rows are few, and the gradient is read in order.
-    let term = Term::new(Operand::transposed(inner.matrix()), Operand::plain(grads.matrix()));
+    let left = Left::new(Operand::transposed(inner.matrix()));
+    let term = Term::new(&left, Operand::plain(grads.matrix()));
     let grad_b = tensor_of([rank, out], &[term], 1.0, dtype, &device).transpose();
     Some([grad_h, grad_a, grad_b])
 }
 
-/// `dx = dy·W + dh·A` in the dtype of `dy`.
+/// `dx = dy·W + dh·A` in the dtype of `dy`, whose panels these are.
 pub(crate) fn lora_back(
     grad: &Tensor<2>,
+    panels: &InputPanels,
     grad_h: &Tensor<2>,
     weight: &FrozenWeight,
     a: &Tensor<2>,
 ) -> Option<Tensor<2>> {
     let (grads, grad_h, base, a) = (Held::new(grad)?, Held::new(grad_h)?, Base::new(weight)?, Held::new(a)?);
+    let lefts = [
+        Left::shared(Operand::plain(grads.matrix()), &panels.panels),
+        Left::new(Operand::plain(grad_h.matrix())),
+    ];
     let terms = [
-        Term::new(Operand::plain(grads.matrix()), Operand::plain(base.matrix())),
-        Term::new(Operand::plain(grad_h.matrix()), Operand::plain(a.matrix())),
+        Term::new(&lefts[0], Operand::plain(base.matrix())),
+        Term::new(&lefts[1], Operand::plain(a.matrix())),
     ];
     Some(tensor_of([grad.dims()[0], weight.dims()[1]], &terms, 1.0, grad.dtype(), &grad.device()))
 }

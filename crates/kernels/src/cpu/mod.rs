@@ -6,7 +6,9 @@
 pub(crate) mod adamw;
 pub(crate) mod attention;
 pub(crate) mod cross_entropy;
+pub(crate) mod dropout;
 pub(crate) mod elementwise;
+pub(crate) mod embedding;
 pub(crate) mod level;
 pub(crate) mod linear;
 pub(crate) mod product;

@@ -21,6 +21,12 @@ pub(super) fn exp(x: f32) -> f32 {
     p * f32::from_bits((exponent << 23) as u32)
 }
 
+/// `tanh x = 1 − 2/(e²ˣ + 1)`, within 2e-7.
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+}
+
 /// Independent partial sums, so that additions do not wait for each other.
 pub(super) const LANES: usize = 16;
 
@@ -65,6 +71,16 @@ mod tests {
         }
         assert!(exp(-1e30) < 1e-37 && exp(1e30) > 2e38 && exp(f32::NAN).is_nan());
         assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn tanh_is_close_everywhere() {
+        for i in -200_000..=200_000 {
+            let x = i as f32 * 1e-4;
+            let (got, want) = (tanh(x), f64::from(x).tanh());
+            assert!((f64::from(got) - want).abs() <= 2e-7, "tanh({x}) = {got}, wanted {want}");
+        }
+        assert!(tanh(1e30) == 1.0 && tanh(-1e30) == -1.0 && tanh(f32::NAN).is_nan());
     }
 
     #[test]

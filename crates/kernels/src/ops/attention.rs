@@ -2,11 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData, activation::softmax};
+use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
 
 #[cfg(feature = "flex")]
 use crate::cpu;
-use crate::{backend, ops::lora_linear::float_dtype};
+use crate::{
+    backend,
+    ops::{lora_linear::float_dtype, precision::statistics_dtype},
+};
 
 /// Which keys each query sees: its own document's, not later ones, none farther back than the window.
 ///
@@ -115,7 +118,7 @@ impl AttentionOptions {
     }
 }
 
-/// `softmax(cap(scale·q·kᵀ) + mask)·v`, with the softmax in f32; groups of query heads share a
+/// `softmax(cap(scale·q·kᵀ) + mask)·v`, with the softmax in f32, or f64 for f64 inputs; groups of query heads share a
 /// key/value head without repeating it (GQA, arXiv:2305.13245).
 ///
 /// The backward keeps `q`, `k`, `v` and the output and computes the scores again (FlashAttention,
@@ -196,12 +199,12 @@ pub(crate) fn backward(
     if let Some(grads) = cpu::attention::backward(&grad, &out, [&q, &k, &v], mask, options) {
         return grads;
     }
-    let (shape, dtype) = (q.dims(), float_dtype(&q));
+    let (shape, dtype, statistics) = (q.dims(), float_dtype(&q), statistics_dtype(&q));
     let groups = Groups::new(&q, &k);
     let (q, grad, out) = (groups.stack(q), groups.stack(grad), groups.stack(out));
     let (p, slope) = groups.weights(q.clone(), k.clone(), mask, options);
-    let dp = grad.clone().matmul(v.swap_dims(2, 3)).cast(FloatDType::F32);
-    let mean = (grad.clone().cast(FloatDType::F32) * out.cast(FloatDType::F32)).sum_dim(3);
+    let dp = grad.clone().matmul(v.swap_dims(2, 3)).cast(statistics);
+    let mean = (grad.clone().cast(statistics) * out.cast(statistics)).sum_dim(3);
     let ds = (p.clone() * (dp - mean)).mul_scalar(options.scale);
     let ds = match slope {
         Some(slope) => (ds * slope).cast(dtype),
@@ -234,7 +237,7 @@ impl Groups {
         x.reshape([self.batch, self.kv_heads, self.groups * self.queries, self.dim])
     }
 
-    /// `[b, kv, g·t, s]`, in f32; and with a soft cap its derivative there.
+    /// `[b, kv, g·t, s]`, in [`statistics_dtype`]; and with a soft cap its derivative there.
     fn weights(
         &self,
         q: Tensor<4>,
@@ -243,7 +246,8 @@ impl Groups {
         options: AttentionOptions,
     ) -> (Tensor<4>, Option<Tensor<4>>) {
         let Self { batch, kv_heads, groups, queries, keys, .. } = *self;
-        let scores = q.mul_scalar(options.scale).matmul(k.swap_dims(2, 3)).cast(FloatDType::F32);
+        let statistics = statistics_dtype(&q);
+        let scores = q.mul_scalar(options.scale).matmul(k.swap_dims(2, 3)).cast(statistics);
         let (scores, slope) = match options.softcap {
             None => (scores, None),
             Some(cap) => {
@@ -252,7 +256,7 @@ impl Groups {
                 (tanh.mul_scalar(cap), Some(slope))
             }
         };
-        let mask = mask.additive().reshape([batch, 1, 1, queries, keys]);
+        let mask = mask.additive().cast(statistics).reshape([batch, 1, 1, queries, keys]);
         let scores = scores.reshape([batch, kv_heads, groups, queries, keys]) + mask;
         (softmax(scores, 4).reshape([batch, kv_heads, groups * queries, keys]), slope)
     }

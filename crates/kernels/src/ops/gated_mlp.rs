@@ -1,11 +1,13 @@
 //! The activation of a gated MLP.
 
-use burn::tensor::{FloatDType, Tensor, activation};
+use burn::tensor::{Tensor, activation};
 
-use crate::backend;
 #[cfg(feature = "flex")]
 use crate::cpu;
-use crate::ops::lora_linear::float_dtype;
+use crate::{
+    backend,
+    ops::{lora_linear::float_dtype, precision::statistics_dtype},
+};
 
 /// A gated MLP's activation function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,8 +63,8 @@ pub(crate) fn backward(grad: Tensor<1>, gate: Tensor<1>, up: Tensor<1>, act: Act
     if let Some((dgate, dup)) = cpu::elementwise::gated_activation_backward(&grad, &gate, &up, act) {
         return [dgate, dup];
     }
-    let dtype = float_dtype(&gate);
-    let [grad, gate, up] = [grad, gate, up].map(|x| x.cast(FloatDType::F32));
+    let (dtype, statistics) = (float_dtype(&gate), statistics_dtype(&gate));
+    let [grad, gate, up] = [grad, gate, up].map(|x| x.cast(statistics));
     let (value, slope) = match act {
         Activation::Silu => {
             let sigmoid = activation::sigmoid(gate.clone());

@@ -4,7 +4,7 @@ use burn::tensor::{FloatDType, Tensor};
 
 #[cfg(feature = "flex")]
 use crate::cpu;
-use crate::{FrozenWeight, backend};
+use crate::{FrozenWeight, SharedInput, backend};
 
 /// `y = x·Wᵀ` with a frozen weight `W [out, in]`, dense or 4-bit.
 ///
@@ -17,12 +17,12 @@ use crate::{FrozenWeight, backend};
 ///
 /// # Panics
 /// If the last dimension of `x` is not the weight's `in`.
-pub fn linear<const D: usize>(x: Tensor<D>, weight: &FrozenWeight) -> Tensor<D> {
-    rows(x, weight.dims(), |x| {
-        if backend::has_extension(&x) {
-            backend::frozen_linear(x, weight.clone())
+pub fn linear<const D: usize>(x: impl Into<SharedInput<D>>, weight: &FrozenWeight) -> Tensor<D> {
+    rows(x.into(), weight.dims(), |input| {
+        if backend::has_extension(&input.x) {
+            backend::frozen_linear(input, weight.clone())
         } else {
-            linear_reference(x, weight)
+            linear_reference(input.x, weight)
         }
     })
 }
@@ -36,12 +36,12 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: &FrozenWeight) -> Tensor<D> 
 ///
 /// # Panics
 /// If the last dimension of `x` is not the weight's `in`.
-pub fn trained_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
-    rows(x, weight.dims(), |x| {
-        if backend::has_extension(&x) {
-            backend::trained_linear(x, weight)
+pub fn trained_linear<const D: usize>(x: impl Into<SharedInput<D>>, weight: Tensor<2>) -> Tensor<D> {
+    rows(x.into(), weight.dims(), |input| {
+        if backend::has_extension(&input.x) {
+            backend::trained_linear(input, weight)
         } else {
-            trained_linear_reference(x, weight)
+            trained_linear_reference(input.x, weight)
         }
     })
 }
@@ -66,15 +66,15 @@ pub fn linear_reference(x: Tensor<2>, weight: &FrozenWeight) -> Tensor<2> {
     x.matmul(dense.transpose())
 }
 
-/// Applies `f` to `x` seen as `[rows, in]`, and gives the result `x`'s leading dimensions again.
+/// Applies `f` to the input seen as `[rows, in]`, and gives the result the input's leading dimensions again.
 pub(crate) fn rows<const D: usize>(
-    x: Tensor<D>,
+    SharedInput { x, panels }: SharedInput<D>,
     [out, inn]: [usize; 2],
-    f: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    f: impl FnOnce(SharedInput<2>) -> Tensor<2>,
 ) -> Tensor<D> {
     let mut dims = x.dims();
     assert_eq!(dims[D - 1], inn, "linear: the last dimension of x must be the weight's `in`");
     let count = dims[..D - 1].iter().product::<usize>();
     dims[D - 1] = out;
-    f(x.reshape([count, inn])).reshape(dims)
+    f(SharedInput { x: x.reshape([count, inn]), panels }).reshape(dims)
 }

@@ -4,7 +4,7 @@ use burn::tensor::{FloatDType, Tensor};
 
 #[cfg(feature = "flex")]
 use crate::cpu;
-use crate::{Dropout, FrozenWeight, backend, ops::linear::rows};
+use crate::{Dropout, FrozenWeight, SharedInput, backend, ops::linear::rows, shared_input::InputPanels};
 
 /// The trainable low-rank factors of one projection.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct LoraFactors {
 /// # Panics
 /// If shapes do not fit, or the dropout's token keys are not as many as `x` has rows.
 pub fn lora_linear<const D: usize>(
-    x: Tensor<D>,
+    x: impl Into<SharedInput<D>>,
     base: &FrozenWeight,
     adapter: &LoraFactors,
     dropout: Option<&Dropout>,
@@ -37,11 +37,11 @@ pub fn lora_linear<const D: usize>(
     let [out, inn] = base.dims();
     assert_eq!(adapter.a.dims()[1], inn, "lora_linear: A must be [r, in]");
     assert_eq!(adapter.b.dims(), [out, adapter.a.dims()[0]], "lora_linear: B must be [out, r]");
-    rows(x, [out, inn], |x| {
-        if backend::has_extension(&x) {
-            backend::lora_linear(x, base.clone(), adapter.clone(), dropout.cloned())
+    rows(x.into(), [out, inn], |input| {
+        if backend::has_extension(&input.x) {
+            backend::lora_linear(input, base.clone(), adapter.clone(), dropout.cloned())
         } else {
-            lora_linear_reference(x, base, adapter, dropout)
+            lora_linear_reference(input.x, base, adapter, dropout)
         }
     })
 }
@@ -62,19 +62,22 @@ pub fn lora_linear_reference(
 
 /// Forward on plain tensors: the output and `h = s·dropout(x)·Aᵀ`, which the backward wants.
 pub(crate) fn forward(
-    x: Tensor<2>,
+    SharedInput { x, panels }: SharedInput<2>,
     base: &FrozenWeight,
     adapter: &LoraFactors,
     dropout: Option<&Dropout>,
 ) -> (Tensor<2>, Tensor<2>) {
     let dtype = float_dtype(&adapter.a);
     #[cfg(feature = "flex")]
-    if let Some(found) = cpu::linear::lora(&x, &dropped(&x, dtype, dropout).0, base, adapter) {
+    if let Some(found) = {
+        let dropped = dropout.map(|dropout| dropout.apply(x.clone(), dtype));
+        cpu::linear::lora(&x, &panels, dropped.as_ref(), base, adapter)
+    } {
         return found;
     }
-    let y = base.project(x.clone());
+    let y = base.project(x.clone(), &panels);
     let output = float_dtype(&y);
-    let h = apply_dropout(x.cast(dtype), dropout).matmul(adapter.a.clone().transpose());
+    let h = dropped(&x, dtype, dropout).cast(dtype).matmul(adapter.a.clone().transpose());
     let h = h.mul_scalar(adapter.scaling);
     (y + h.clone().matmul(adapter.b.clone().transpose()).cast(output), h)
 }
@@ -91,9 +94,10 @@ pub(crate) fn backward(
     wants_dx: bool,
 ) -> (Option<Tensor<2>>, Tensor<2>, Tensor<2>) {
     let (base_dtype, dtype) = (float_dtype(&x), float_dtype(&adapter.a));
-    let (dropped, mask) = dropped(&x, dtype, dropout);
+    let dropped = dropped(&x, dtype, dropout);
+    let panels = InputPanels::default();
     #[cfg(feature = "flex")]
-    let found = cpu::linear::lora_factors_back(&grad, &dropped, &h, adapter);
+    let found = cpu::linear::lora_factors_back(&grad, &panels, &dropped, &h, adapter);
     #[cfg(not(feature = "flex"))]
     let found: Option<[Tensor<2>; 3]> = None;
     let [grad_h, grad_a, grad_b] = found.unwrap_or_else(|| {
@@ -106,25 +110,25 @@ pub(crate) fn backward(
         return (None, grad_a, grad_b);
     }
     #[cfg(feature = "flex")]
-    if mask.is_none()
-        && let Some(grad_x) = cpu::linear::lora_back(&grad, &grad_h, base, &adapter.a)
+    if dropout.is_none()
+        && let Some(grad_x) = cpu::linear::lora_back(&grad, &panels, &grad_h, base, &adapter.a)
     {
         return (Some(grad_x), grad_a, grad_b);
     }
     let through = grad_h.matmul(adapter.a.clone());
-    let through = match mask {
-        Some(mask) => through * mask,
-        None => through,
+    let grad_x = base.project_back(grad);
+    let grad_x = match dropout {
+        Some(dropout) => dropout.add_applied(grad_x, through),
+        None => grad_x + through.cast(base_dtype),
     };
-    (Some(base.project_back(grad) + through.cast(base_dtype)), grad_a, grad_b)
+    (Some(grad_x), grad_a, grad_b)
 }
 
-/// The adapter's input, and the mask in `dtype` that it was multiplied by. Without dropout it is `x` as it is.
-fn dropped(x: &Tensor<2>, dtype: FloatDType, dropout: Option<&Dropout>) -> (Tensor<2>, Option<Tensor<2>>) {
-    let mask = dropout.map(|d| d.mask(x.dims()[0], x.dims()[1], dtype, &x.device()));
-    match &mask {
-        Some(mask) => (x.clone().cast(dtype) * mask.clone(), Some(mask.clone())),
-        None => (x.clone(), None),
+/// The adapter's input: `x` after dropout in `dtype`, without dropout `x` as it is.
+fn dropped(x: &Tensor<2>, dtype: FloatDType, dropout: Option<&Dropout>) -> Tensor<2> {
+    match dropout {
+        Some(dropout) => dropout.apply(x.clone(), dtype),
+        None => x.clone(),
     }
 }
 

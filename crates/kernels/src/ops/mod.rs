@@ -8,5 +8,6 @@ pub(crate) mod embedding;
 pub(crate) mod gated_mlp;
 pub(crate) mod linear;
 pub(crate) mod lora_linear;
+pub(crate) mod precision;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;

@@ -1,10 +1,13 @@
 //! Root-mean-square normalisation.
 
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::Tensor;
 
 #[cfg(feature = "flex")]
 use crate::cpu;
-use crate::{backend, ops::lora_linear::float_dtype};
+use crate::{
+    backend,
+    ops::{lora_linear::float_dtype, precision::statistics_dtype},
+};
 
 /// How a normalisation's weight is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,7 +19,7 @@ pub enum NormWeight {
     OnePlus,
 }
 
-/// `y = x / √(mean(x²) + ε) · w`, or `· (1 + w)` (arXiv:1910.07467), statistics in f32.
+/// `y = x / √(mean(x²) + ε) · w`, or `· (1 + w)` (arXiv:1910.07467), statistics in f32, or f64 for f64 inputs.
 ///
 /// Llama's form multiplies after rounding to the input's dtype, Gemma's before, as Hugging Face does. The backward
 /// keeps `x`.
@@ -46,14 +49,12 @@ pub fn rms_norm<const D: usize>(
 
 /// [`rms_norm`] composed of Burn's differentiable operations.
 pub fn rms_norm_reference(x: Tensor<2>, weight: Tensor<1>, epsilon: f64, form: NormWeight) -> Tensor<2> {
-    let dtype = float_dtype(&x);
-    let x = x.cast(FloatDType::F32);
+    let (dtype, statistics) = (float_dtype(&x), statistics_dtype(&x));
+    let x = x.cast(statistics);
     let normed = x.clone() * inverse_rms(x, epsilon);
     match form {
         NormWeight::Plain => normed.cast(dtype) * weight.cast(dtype).unsqueeze(),
-        NormWeight::OnePlus => {
-            (normed * weight.cast(FloatDType::F32).add_scalar(1.0).unsqueeze()).cast(dtype)
-        }
+        NormWeight::OnePlus => (normed * weight.cast(statistics).add_scalar(1.0).unsqueeze()).cast(dtype),
     }
 }
 
@@ -85,8 +86,9 @@ pub(crate) fn backward(
         return grads;
     }
     let (dtype, weight_dtype, width) = (float_dtype(&x), float_dtype(&weight), x.dims()[1]);
-    let (grad, x) = (grad.cast(FloatDType::F32), x.cast(FloatDType::F32));
-    let weight = weight.cast(FloatDType::F32);
+    let statistics = statistics_dtype(&x);
+    let (grad, x) = (grad.cast(statistics), x.cast(statistics));
+    let weight = weight.cast(statistics);
     let factor = match form {
         NormWeight::Plain => weight,
         NormWeight::OnePlus => weight.add_scalar(1.0),

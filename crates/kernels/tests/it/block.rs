@@ -2,8 +2,9 @@
 
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use burnisher_kernels::{
-    Activation, AttentionMask, AttentionOptions, NormWeight, attention, attention_reference,
-    gated_activation, gated_activation_reference, rms_norm, rms_norm_reference, rope, rope_reference,
+    Activation, AttentionMask, AttentionOptions, NormWeight, attention, attention_reference, embedding,
+    embedding_reference, gated_activation, gated_activation_reference, rms_norm, rms_norm_reference, rope,
+    rope_reference,
 };
 
 use crate::support::{devices, is_cuda, of_products, values, vec_of};
@@ -213,5 +214,26 @@ fn nothing_in_gives_nothing_out() {
         assert_eq!(rms_norm(x, weight, 1e-5, NormWeight::Plain).dims(), [0, 4]);
         let empty = leaf([0, 4], 3, DType::F32, &device);
         assert_eq!(gated_activation(empty.clone(), empty, Activation::Silu).dims(), [0, 4]);
+    }
+}
+
+/// Ids that occur many times, once and never; in the gradient's rows of bf16 the reference rounds after every addition.
+#[test]
+fn embedding_equals_its_reference_in_values_and_gradients() {
+    for device in devices() {
+        for (dtype, tolerance) in dtypes(&device) {
+            for (vocab, width, batch, length) in [(1, 1, 1, 1), (7, 5, 2, 3), (40, 33, 3, 19)] {
+                for scale in [None, Some(2.7)] {
+                    let ids: Vec<u32> = (0..batch * length).map(|i| (i * i % vocab) as u32).collect();
+                    let weight = leaf([vocab, width], 1, dtype, &device);
+                    let got = embedding(weight.clone(), &ids, batch, scale);
+                    let want = embedding_reference(weight.clone(), &ids, scale);
+                    let want = want.reshape([batch, length, width]);
+                    let what = format!("[{vocab}, {width}], {batch} x {length}, scale {scale:?}, {dtype:?}");
+                    let (got, want) = (run(&got, &[&weight]), run(&want, &[&weight]));
+                    assert_same(&got, &want, tolerance, &what);
+                }
+            }
+        }
     }
 }

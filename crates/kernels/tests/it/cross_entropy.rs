@@ -1,9 +1,14 @@
 //! Projection + cross-entropy.
 
 use burn::tensor::{FloatDType, Tensor};
-use burnisher_kernels::{IGNORE_INDEX, linear_cross_entropy, linear_cross_entropy_reference, token_losses};
+use burnisher_kernels::{
+    IGNORE_INDEX, LossOptions, cross_entropy, linear_cross_entropy, linear_cross_entropy_reference,
+    logits_token_losses, token_losses,
+};
 
 use crate::support::{assert_close, devices, matrix, of_products, vec_of};
+
+const PLAIN: LossOptions = LossOptions { label_smoothing: 0.0, z_loss: 0.0, softcap: None };
 
 /// Targets over `vocab`, every third position without one.
 fn targets(rows: usize, vocab: usize) -> Vec<i64> {
@@ -19,11 +24,11 @@ fn the_chunked_loss_equals_its_reference_in_values_and_gradients() {
             let targets = targets(rows, vocab);
             let hidden = matrix(rows, width, 1, &device).mul_scalar(4.0).autodiff().require_grad();
             let head = matrix(vocab, width, 2, &device).autodiff().require_grad();
-            let loss = linear_cross_entropy(hidden.clone(), head.clone(), &targets);
+            let loss = linear_cross_entropy(hidden.clone(), head.clone(), &targets, PLAIN);
             assert_eq!(loss.tokens, targets.iter().filter(|&&t| t != IGNORE_INDEX).count());
-            let want = linear_cross_entropy_reference(hidden.clone(), head.clone(), &targets);
+            let want = linear_cross_entropy_reference(hidden.clone(), head.clone(), &targets, PLAIN);
             assert_close(&vec_of(&loss.sum), &vec_of(&want), of_products(&device, 1e-5), &what);
-            let each: f32 = token_losses(hidden.clone(), head.clone(), &targets).iter().sum();
+            let each: f32 = token_losses(hidden.clone(), head.clone(), &targets, PLAIN).iter().sum();
             let close = of_products(&device, 1e-5);
             assert_close(&[each], &vec_of(&want), close, &format!("token losses of {what}"));
             let mut got = loss.sum.mul_scalar(0.3).backward();
@@ -44,26 +49,26 @@ fn gradients_go_where_they_are_wanted() {
     for device in devices() {
         let (targets, one_of) = (targets(9, 5), |device| matrix(9, 4, 1, device));
         let leaf = matrix(5, 4, 2, &device).autodiff().require_grad();
-        let gradient = |loss: fn(Tensor<2>, Tensor<2>, &[i64]) -> Tensor<1>| {
-            let sum = loss(one_of(&device).autodiff(), leaf.clone().mul_scalar(2.0), &targets);
+        let gradient = |loss: fn(Tensor<2>, Tensor<2>, &[i64], LossOptions) -> Tensor<1>| {
+            let sum = loss(one_of(&device).autodiff(), leaf.clone().mul_scalar(2.0), &targets, PLAIN);
             vec_of(&leaf.grad(&sum.backward()).expect("dhead"))
         };
         let want = gradient(linear_cross_entropy_reference);
-        let got = gradient(|hidden, head, targets| linear_cross_entropy(hidden, head, targets).sum);
+        let got = gradient(|hidden, head, targets, _| linear_cross_entropy(hidden, head, targets, PLAIN).sum);
         assert_close(&got, &want, of_products(&device, 2e-5), "dhead of a computed head");
 
         let untracked = one_of(&device).autodiff();
-        let loss = linear_cross_entropy(untracked.clone(), leaf.clone(), &targets).sum;
+        let loss = linear_cross_entropy(untracked.clone(), leaf.clone(), &targets, PLAIN).sum;
         assert!(untracked.grad(&loss.backward()).is_none(), "a gradient that nobody wants");
-        let plain = linear_cross_entropy(one_of(&device), matrix(5, 4, 2, &device), &targets).sum;
+        let plain = linear_cross_entropy(one_of(&device), matrix(5, 4, 2, &device), &targets, PLAIN).sum;
         let tracked =
-            linear_cross_entropy(one_of(&device), matrix(5, 4, 2, &device).autodiff(), &targets).sum;
+            linear_cross_entropy(one_of(&device), matrix(5, 4, 2, &device).autodiff(), &targets, PLAIN).sum;
         assert_eq!(vec_of(&plain), vec_of(&tracked), "without a gradient");
 
         let hidden = one_of(&device).autodiff().require_grad();
         let frozen = matrix(5, 4, 2, &device);
-        let sum = linear_cross_entropy(hidden.clone(), frozen.clone(), &targets).sum;
-        let want = linear_cross_entropy_reference(hidden.clone(), frozen, &targets);
+        let sum = linear_cross_entropy(hidden.clone(), frozen.clone(), &targets, PLAIN).sum;
+        let want = linear_cross_entropy_reference(hidden.clone(), frozen, &targets, PLAIN);
         let (got, want) = (hidden.grad(&sum.backward()), hidden.grad(&want.backward()));
         let (got, want) = (vec_of(&got.expect("dhidden")), vec_of(&want.expect("dhidden")));
         assert_close(&got, &want, of_products(&device, 2e-5), "dhidden beside a frozen head");
@@ -74,7 +79,7 @@ fn gradients_go_where_they_are_wanted() {
 fn no_target_is_a_loss_of_zero_over_zero_tokens() {
     for device in devices() {
         let hidden = matrix(3, 4, 1, &device).autodiff().require_grad();
-        let loss = linear_cross_entropy(hidden.clone(), matrix(5, 4, 2, &device), &[IGNORE_INDEX; 3]);
+        let loss = linear_cross_entropy(hidden.clone(), matrix(5, 4, 2, &device), &[IGNORE_INDEX; 3], PLAIN);
         assert_eq!((vec_of(&loss.sum), loss.tokens), (vec![0.0], 0));
         let grad = hidden.grad(&loss.sum.backward()).expect("dhidden");
         assert!(vec_of(&grad).iter().all(|&value| value == 0.0));
@@ -89,8 +94,8 @@ fn wide_vocabularies_and_large_logits_have_finite_gradients() {
             let targets = [3, IGNORE_INDEX, 6, 0];
             let hidden = matrix(4, 8, 1, &device).mul_scalar(factor).autodiff().require_grad();
             let head = matrix(vocab, 8, 2, &device).autodiff().require_grad();
-            let got = linear_cross_entropy(hidden.clone(), head.clone(), &targets).sum;
-            let want = linear_cross_entropy_reference(hidden.clone(), head.clone(), &targets);
+            let got = linear_cross_entropy(hidden.clone(), head.clone(), &targets, PLAIN).sum;
+            let want = linear_cross_entropy_reference(hidden.clone(), head.clone(), &targets, PLAIN);
             assert_close(&vec_of(&got), &vec_of(&want), of_products(&device, 1e-5), "loss");
             let (got, want) = (got.backward(), want.backward());
             for leaf in [&hidden, &head] {
@@ -112,12 +117,12 @@ fn bf16_gradients_are_scaled_in_f32() {
         let (hidden, head) = (bf16(40, 1), bf16(11, 2));
         let by = 1.0 / 1003.0;
         let mut got =
-            linear_cross_entropy(hidden.clone(), head.clone(), &targets).sum.mul_scalar(by).backward();
+            linear_cross_entropy(hidden.clone(), head.clone(), &targets, PLAIN).sum.mul_scalar(by).backward();
         let f32_of = |leaf: &Tensor<2>| {
             leaf.clone().without_autodiff().cast(FloatDType::F32).autodiff().require_grad()
         };
         let (wide_hidden, wide_head) = (f32_of(&hidden), f32_of(&head));
-        let want = linear_cross_entropy_reference(wide_hidden.clone(), wide_head.clone(), &targets);
+        let want = linear_cross_entropy_reference(wide_hidden.clone(), wide_head.clone(), &targets, PLAIN);
         let mut want = want.mul_scalar(by).backward();
         for (leaf, wide) in [(&hidden, &wide_hidden), (&head, &wide_head)] {
             let got = vec_of(&leaf.grad_remove(&mut got).expect("got").cast(FloatDType::F32));
@@ -131,7 +136,7 @@ fn bf16_gradients_are_scaled_in_f32() {
 fn a_bad_logit_is_a_bad_loss() {
     for device in devices() {
         let hidden = matrix(2, 4, 1, &device).mul_scalar(f32::NAN);
-        let loss = linear_cross_entropy(hidden, matrix(5, 4, 2, &device), &[1, 2]);
+        let loss = linear_cross_entropy(hidden, matrix(5, 4, 2, &device), &[1, 2], PLAIN);
         assert!(vec_of(&loss.sum)[0].is_nan());
     }
 }
@@ -140,7 +145,7 @@ fn a_bad_logit_is_a_bad_loss() {
 fn large_logits_stay_finite() {
     for device in devices() {
         let hidden = matrix(4, 8, 1, &device).mul_scalar(1e4);
-        let loss = linear_cross_entropy(hidden, matrix(6, 8, 2, &device), &[0, 1, 2, 3]);
+        let loss = linear_cross_entropy(hidden, matrix(6, 8, 2, &device), &[0, 1, 2, 3], PLAIN);
         assert!(vec_of(&loss.sum)[0].is_finite());
     }
 }
@@ -149,5 +154,63 @@ fn large_logits_stay_finite() {
 #[should_panic(expected = "a target outside the vocabulary of 5")]
 fn a_target_outside_the_vocabulary_is_named() {
     let device = devices().remove(0);
-    linear_cross_entropy(matrix(1, 4, 1, &device), matrix(5, 4, 2, &device), &[5]);
+    linear_cross_entropy(matrix(1, 4, 1, &device), matrix(5, 4, 2, &device), &[5], PLAIN);
+}
+
+/// Every option, alone and with the others.
+#[test]
+fn options_change_the_loss_as_in_the_reference() {
+    let options = [
+        LossOptions { label_smoothing: 0.1, ..PLAIN },
+        LossOptions { z_loss: 1e-2, ..PLAIN },
+        LossOptions { softcap: Some(2.0), ..PLAIN },
+        LossOptions { label_smoothing: 0.3, z_loss: 1e-3, softcap: Some(5.0) },
+    ];
+    for device in devices() {
+        for (rows, width, vocab) in [(1, 3, 2), (7, 5, 33), (700, 4, 19)] {
+            for options in options {
+                let what = format!("{options:?} [{rows}, {width}] x {vocab}");
+                let targets = targets(rows, vocab);
+                let hidden = matrix(rows, width, 1, &device).mul_scalar(4.0).autodiff().require_grad();
+                let head = matrix(vocab, width, 2, &device).autodiff().require_grad();
+                let got = linear_cross_entropy(hidden.clone(), head.clone(), &targets, options).sum;
+                let want = linear_cross_entropy_reference(hidden.clone(), head.clone(), &targets, options);
+                let tolerance = of_products(&device, 2e-5);
+                assert_close(&vec_of(&got), &vec_of(&want), tolerance, &what);
+                let each = token_losses(hidden.clone(), head.clone(), &targets, options);
+                assert_close(&[each.iter().sum()], &vec_of(&want), tolerance, &what);
+                let logits = hidden.clone().matmul(head.clone().transpose());
+                let each = logits_token_losses(logits, &targets, options);
+                assert_close(&[each.iter().sum()], &vec_of(&want), tolerance, &what);
+                let (mut got, mut want) = (got.backward(), want.backward());
+                for (leaf, of) in [(&hidden, "dhidden"), (&head, "dhead")] {
+                    let got = leaf.grad_remove(&mut got).expect("a gradient");
+                    let want = leaf.grad_remove(&mut want).expect("a gradient");
+                    assert_close(&vec_of(&got), &vec_of(&want), tolerance, &format!("{of} of {what}"));
+                }
+            }
+        }
+    }
+}
+
+/// `torch.nn.functional.cross_entropy(torch.tensor([[1.0, 2.0, 0.5]]), torch.tensor([1]), label_smoothing=0.2)` of
+/// PyTorch 2.15 is 0.4643688 + 0.2·(2 − 3.5/3); the logsumexp is 2.4643688.
+#[test]
+fn options_by_hand() {
+    for device in devices() {
+        let logits = Tensor::<2>::from_floats([[1.0, 2.0, 0.5]], &device);
+        let loss = |options| vec_of(&cross_entropy(logits.clone(), &[1], options).sum);
+        let smoothed = loss(LossOptions { label_smoothing: 0.2, ..PLAIN });
+        assert_close(&smoothed, &[0.464_368_8 + 0.2 * (2.0 - 3.5 / 3.0)], 1e-6, "smoothed");
+        let with_z = loss(LossOptions { z_loss: 0.1, ..PLAIN });
+        assert_close(&with_z, &[0.464_368_8 + 0.1 * 2.464_368_8 * 2.464_368_8], 1e-6, "z-loss");
+    }
+}
+
+#[test]
+#[should_panic(expected = "label_smoothing must be in [0, 1), not 1")]
+fn an_option_out_of_its_range_is_named() {
+    let device = devices().remove(0);
+    let options = LossOptions { label_smoothing: 1.0, ..PLAIN };
+    linear_cross_entropy(matrix(1, 4, 1, &device), matrix(5, 4, 2, &device), &[1], options);
 }

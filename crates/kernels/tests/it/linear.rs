@@ -2,16 +2,24 @@
 
 use burn::tensor::{FloatDType, Tensor};
 use burnisher_kernels::{
-    DropoutKeys, FourBitWeight, FrozenWeight, LoraFactors, linear, linear_reference, lora_linear,
-    lora_linear_reference, trained_linear, trained_linear_reference,
+    DropoutKeys, FourBitWeight, FrozenWeight, LoraFactors, SharedInput, linear, linear_reference,
+    lora_linear, lora_linear_reference, trained_linear, trained_linear_reference,
 };
 use burnisher_quant::QuantConfig;
 
 use crate::support::{assert_close, devices, matrix, of_products, takes_empty, values, vec_of};
 
-/// Rows, in, out, rank: none, one, odd, more than a panel of rows.
-const SHAPES: [(usize, usize, usize, usize); 6] =
-    [(1, 1, 1, 1), (3, 5, 7, 2), (2, 64, 32, 4), (5, 65, 33, 8), (4, 1030, 300, 3), (0, 8, 4, 2)];
+/// Rows, in, out, rank: none, one, odd, a few rows and more, more than a block of depth and a task's columns.
+const SHAPES: [(usize, usize, usize, usize); 8] = [
+    (1, 1, 1, 1),
+    (3, 5, 7, 2),
+    (2, 64, 32, 4),
+    (5, 65, 33, 8),
+    (4, 1030, 300, 3),
+    (17, 33, 50, 4),
+    (70, 390, 130, 3),
+    (0, 8, 4, 2),
+];
 
 fn shapes(device: &burn::tensor::Device) -> impl Iterator<Item = (usize, usize, usize, usize)> {
     let empty_too = takes_empty(device);
@@ -72,6 +80,40 @@ fn trained_linear_equals_its_reference_in_values_and_gradients() {
                 let got = leaf.grad_remove(&mut got).expect("a gradient");
                 let want = leaf.grad_remove(&mut reference).expect("a gradient");
                 assert_close(&vec_of(&got), &vec_of(&want), tolerance, &format!("{of} of {what}"));
+            }
+        }
+    }
+}
+
+/// Several projections of one input are those of several inputs, bit for bit: with an adapter, without, trained.
+#[test]
+fn a_shared_input_changes_nothing() {
+    for device in devices() {
+        for dtype in [FloatDType::F32, FloatDType::BF16] {
+            // Few rows, and enough for packed panels. burn-ndarray has no 16-bit floats.
+            if dtype == FloatDType::BF16 && device != devices()[0] {
+                continue;
+            }
+            for rows in [3, 40] {
+                let x = matrix(rows, 20, 1, &device).cast(dtype);
+                let weight = FrozenWeight::Dense(matrix(30, 20, 2, &device).cast(dtype));
+                let trained = matrix(9, 20, 3, &device).cast(dtype);
+                let adapter =
+                    LoraFactors { a: matrix(4, 20, 4, &device), b: matrix(30, 4, 5, &device), scaling: 0.5 };
+                let shared = SharedInput::from(x.clone());
+                let got = [
+                    lora_linear(&shared, &weight, &adapter, None),
+                    linear(&shared, &weight),
+                    trained_linear(&shared, trained.clone()),
+                ];
+                let want = [
+                    lora_linear(x.clone(), &weight, &adapter, None),
+                    linear(x.clone(), &weight),
+                    trained_linear(x, trained),
+                ];
+                for (got, want) in got.iter().zip(&want) {
+                    assert_eq!(vec_of(got), vec_of(want), "{rows} rows in {dtype:?}");
+                }
             }
         }
     }
@@ -144,14 +186,23 @@ fn a_bf16_base_with_an_f32_adapter_gives_f32_adapter_gradients() {
         );
         let adapter = LoraFactors { a: a.clone(), b: b.clone(), scaling: 0.5 };
         let x = matrix(3, 4, 4, &device).cast(FloatDType::BF16).autodiff().require_grad();
-        let y = lora_linear(x.clone(), &weight, &adapter, None);
-        let want = lora_linear_reference(x.clone(), &weight, &adapter, None);
-        assert_eq!(FloatDType::from(y.dtype()), FloatDType::BF16);
-        // bf16 has 8 significant bits; the two sides round in another order once.
-        assert_close(&vec_of(&y), &vec_of(&want), 1.0 / 128.0, "y");
-        let mut grads = y.cast(FloatDType::F32).sum().backward();
-        assert_eq!(FloatDType::from(a.grad_remove(&mut grads).expect("dA").dtype()), FloatDType::F32);
-        assert_eq!(FloatDType::from(x.grad_remove(&mut grads).expect("dx").dtype()), FloatDType::BF16);
+        for dropout in [None, Some(DropoutKeys::new(5, 2, vec![1, 2, 3]).layer(9, 0.4))] {
+            let y = lora_linear(x.clone(), &weight, &adapter, dropout.as_ref());
+            let want = lora_linear_reference(x.clone(), &weight, &adapter, dropout.as_ref());
+            assert_eq!(FloatDType::from(y.dtype()), FloatDType::BF16);
+            // bf16 has 8 significant bits; the two sides round in another order once.
+            assert_close(&vec_of(&y), &vec_of(&want), 1.0 / 128.0, "y");
+            let mut got = y.cast(FloatDType::F32).sum().backward();
+            let mut want = want.cast(FloatDType::F32).sum().backward();
+            for (leaf, dtype, of) in
+                [(&a, FloatDType::F32, "dA"), (&b, FloatDType::F32, "dB"), (&x, FloatDType::BF16, "dx")]
+            {
+                let got = leaf.grad_remove(&mut got).expect("a gradient");
+                let want = leaf.grad_remove(&mut want).expect("a gradient");
+                assert_eq!(FloatDType::from(got.dtype()), dtype);
+                assert_close(&vec_of(&got), &vec_of(&want), 1.0 / 64.0, of);
+            }
+        }
     }
 }
 

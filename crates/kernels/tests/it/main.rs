@@ -4,5 +4,7 @@ mod adamw;
 mod attention;
 mod block;
 mod cross_entropy;
+#[cfg(feature = "flex")]
+mod finite_differences;
 mod linear;
 mod support;

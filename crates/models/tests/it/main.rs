@@ -3,6 +3,7 @@
 mod checkpoint;
 mod config;
 mod generate;
+mod init;
 mod load;
 mod logits;
 mod sample;

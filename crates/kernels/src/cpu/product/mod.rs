@@ -14,17 +14,21 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
+use std::{
+    cell::Cell,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use half::bf16;
 use rayon::prelude::*;
 
 pub(crate) use self::source::{Matrix, Nf4, Stored, nearest_bf16};
-use self::{kernel::Kernel, pack::Panels};
+use self::{kernel::Kernel, pack::Block};
 use super::level::Level;
 
-/// Words of depth in a block: a panel of them fits the first-level cache.
-const DEPTH: usize = 256;
+/// The most words of depth in a block, of any kernel: a panel of them fits the first-level cache.
+const DEPTH: usize = 384;
 
 /// Columns of a task, about: its block of panels fits the second-level cache beside a block of the left operand's.
 const COLUMNS: usize = 128;
@@ -38,18 +42,70 @@ const ROWS: usize = 1024;
 /// Rows up to which a product with a weight's transpose reads the weight as it lies, without packing.
 const SKINNY: usize = 16;
 
-/// One product of a sum: `left [m, k] · right [k, n]`, each as stored or transposed.
+/// One product of a sum: `left [m, k] · right [k, n]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Term<'a> {
-    pub(crate) left: Operand<'a>,
+    pub(crate) left: &'a Left<'a>,
     pub(crate) right: Operand<'a>,
-    /// Whether f32 values of the left matrix may be rounded to bf16 where bf16 products are faster.
-    pub(crate) may_round: bool,
 }
 
 impl<'a> Term<'a> {
-    pub(crate) fn new(left: Operand<'a>, right: Operand<'a>) -> Self {
-        Self { left, right, may_round: false }
+    pub(crate) fn new(left: &'a Left<'a>, right: Operand<'a>) -> Self {
+        Self { left, right }
+    }
+
+    /// The kernel that multiplies these operands.
+    fn kernel(&self, level: Level) -> &'static Kernel {
+        let is_half = self.left.may_round || self.left.operand.matrix.is_bf16();
+        if is_half && self.right.matrix.fits_bf16() { Kernel::bf16(level) } else { Kernel::f32(level) }
+    }
+}
+
+/// A left operand, as stored or transposed. It is packed once, in whatever number of products it stands.
+pub(crate) struct Left<'a> {
+    operand: Operand<'a>,
+    /// Whether f32 values may be rounded to bf16 where bf16 products are faster.
+    may_round: bool,
+    panels: Panels,
+}
+
+/// A left operand's panels, packed when they are first wanted.
+#[derive(Clone, Default)]
+pub(crate) struct Panels {
+    /// For words of one f32, and of two bf16.
+    packed: Arc<[OnceLock<Packed>; 2]>,
+}
+
+impl fmt::Debug for Panels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes = self.packed.each_ref().map(|packed| packed.get().map(|packed| packed.dims));
+        f.debug_tuple("Panels").field(&sizes).finish()
+    }
+}
+
+impl<'a> Left<'a> {
+    pub(crate) fn new(operand: Operand<'a>) -> Self {
+        Self::shared(operand, &Panels::default())
+    }
+
+    /// Of an operand whose panels are shared: all of them belong to the same values.
+    pub(crate) fn shared(operand: Operand<'a>, panels: &Panels) -> Self {
+        Self { operand, may_round: false, panels: panels.clone() }
+    }
+
+    /// For values that may be rounded to bf16 where bf16 products are faster.
+    pub(crate) fn rounding(operand: Operand<'a>) -> Self {
+        Self { may_round: true, ..Self::new(operand) }
+    }
+
+    fn packed(&self, level: Level, kernel: &'static Kernel) -> &Packed {
+        let cell = &self.panels.packed[kernel.per_word - 1];
+        let packed = cell.get_or_init(|| Packed::new(level, kernel, &self.operand));
+        assert!(
+            std::ptr::eq(packed.kernel, kernel) && packed.dims == self.operand.dims(),
+            "product: panels of another operand or kernel"
+        );
+        packed
     }
 }
 
@@ -101,7 +157,7 @@ pub(crate) fn product(dims: [usize; 2], terms: &[Term<'_>], alpha: f32, out: Out
 /// [`product`] with the instructions of one level.
 pub(crate) fn product_at(level: Level, [m, n]: [usize; 2], terms: &[Term<'_>], alpha: f32, out: Out<'_>) {
     for term in terms {
-        let ([rows, depth], [inner, columns]) = (term.left.dims(), term.right.dims());
+        let ([rows, depth], [inner, columns]) = (term.left.operand.dims(), term.right.dims());
         assert!(
             rows == m && columns == n && depth == inner,
             "product: [{rows}, {depth}]·[{inner}, {columns}] for an output of [{m}, {n}]"
@@ -114,7 +170,12 @@ pub(crate) fn product_at(level: Level, [m, n]: [usize; 2], terms: &[Term<'_>], a
     if m <= SKINNY && terms.iter().all(skinny::fits) {
         return skinny::product(level, [m, n], terms, alpha, out);
     }
-    let packed: Vec<PackedLeft<'_>> = terms.iter().map(|term| PackedLeft::new(level, term)).collect();
+    let factors = terms.iter().map(|term| Factors {
+        left: term.left.packed(level, term.kernel(level)),
+        right: term.right,
+        depth: term.right.dims()[0],
+    });
+    let factors: Vec<Factors<'_>> = factors.collect();
     let kernel = Kernel::f32(level);
     let task_columns = COLUMNS.next_multiple_of(kernel.columns);
     let column_tasks = n.div_ceil(task_columns);
@@ -127,11 +188,8 @@ pub(crate) fn product_at(level: Level, [m, n]: [usize; 2], terms: &[Term<'_>], a
         let (row, column) = (task % row_tasks * task_rows, task / row_tasks * task_columns);
         let tile = Tile { row, rows: task_rows.min(m - row), column, columns: task_columns.min(n - column) };
         // SAFETY: the tiles of all tasks are disjoint.
-        unsafe { tile.compute(kernel, &packed, alpha, &target) };
+        unsafe { tile.compute(kernel, &factors, alpha, &target) };
     });
-    // The largest is worth keeping: an adapter's term is small beside its base's.
-    let largest = packed.into_iter().map(|left| left.words).max_by_key(Vec::len);
-    SCRATCH.set(largest.unwrap_or_default());
 }
 
 thread_local! {
@@ -149,20 +207,25 @@ fn at_least(mut buffer: Vec<f32>, length: usize) -> Vec<f32> {
     buffer
 }
 
-/// A term with its left operand packed: blocks of depth, in each the panels of all rows.
-struct PackedLeft<'a> {
-    words: Vec<f32>,
+/// A term with its left operand packed.
+struct Factors<'a> {
+    left: &'a Packed,
     right: Operand<'a>,
-    kernel: &'static Kernel,
     depth: usize,
-    panels: usize,
 }
 
-impl<'a> PackedLeft<'a> {
-    fn new(level: Level, term: &Term<'a>) -> Self {
-        let pairs = (term.may_round || term.left.matrix.is_bf16()) && term.right.matrix.fits_bf16();
-        let kernel = if pairs { Kernel::bf16(level) } else { Kernel::f32(level) };
-        let [rows, depth] = term.left.dims();
+/// A left operand's blocks of depth, in each the panels of all rows.
+struct Packed {
+    words: Vec<f32>,
+    kernel: &'static Kernel,
+    panels: usize,
+    /// Rows and depth.
+    dims: [usize; 2],
+}
+
+impl Packed {
+    fn new(level: Level, kernel: &'static Kernel, left: &Operand<'_>) -> Self {
+        let [rows, depth] = left.dims();
         let panels = rows.div_ceil(kernel.rows);
         let words = depth.div_ceil(kernel.per_word);
         let mut buffer = at_least(SCRATCH.take(), panels * kernel.rows * words);
@@ -177,10 +240,10 @@ impl<'a> PackedLeft<'a> {
         }
         pieces.into_par_iter().for_each(|(start, count, row, piece)| {
             let lanes = (8 * kernel.rows).min(rows - row);
-            let panels = Panels { width: kernel.rows, first: row, lanes, start, count };
-            panels.pack(level, kernel.per_word, &term.left.matrix, !term.left.is_transposed, piece);
+            let panels = Block { width: kernel.rows, first: row, lanes, start, count };
+            panels.pack(level, kernel.per_word, &left.matrix, !left.is_transposed, piece);
         });
-        Self { words: buffer, right: term.right, kernel, depth, panels }
+        Self { words: buffer, kernel, panels, dims: [rows, depth] }
     }
 
     /// The panels from the one of `row` on, in the block of depth that starts at `start`.
@@ -191,9 +254,18 @@ impl<'a> PackedLeft<'a> {
     }
 }
 
+impl Drop for Packed {
+    /// The larger buffer is worth keeping: an adapter's operand is small beside its base's.
+    fn drop(&mut self) {
+        let kept = SCRATCH.take();
+        let own = std::mem::take(&mut self.words);
+        SCRATCH.set(if own.len() > kept.len() { own } else { kept });
+    }
+}
+
 /// The blocks of `depth`: first value and number of values.
 fn blocks(depth: usize, kernel: &Kernel) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let step = DEPTH * kernel.per_word;
+    let step = kernel.depth * kernel.per_word;
     (0..depth).step_by(step).map(move |start| (start, step.min(depth - start)))
 }
 
@@ -208,23 +280,23 @@ struct Tile {
 impl Tile {
     /// # Safety
     /// Nobody else writes the tile's rows and columns of the target.
-    unsafe fn compute(&self, kernel: &Kernel, terms: &[PackedLeft<'_>], alpha: f32, target: &Target) {
+    unsafe fn compute(&self, kernel: &Kernel, terms: &[Factors<'_>], alpha: f32, target: &Target) {
         let level = kernel.level;
         let width = self.columns.next_multiple_of(kernel.columns);
         let height = self.rows.next_multiple_of(kernel.rows);
         let (sums, right) = TASK.take();
         let mut sums = at_least(sums, height * width);
-        let mut right = at_least(right, width * DEPTH);
+        let mut right = at_least(right, width * kernel.depth);
         let mut adds = false;
         for term in terms {
-            let kernel = term.kernel;
+            let kernel = term.left.kernel;
             for (start, count) in blocks(term.depth, kernel) {
                 let words = count.div_ceil(kernel.per_word);
                 let panels =
-                    Panels { width: kernel.columns, first: self.column, lanes: self.columns, start, count };
+                    Block { width: kernel.columns, first: self.column, lanes: self.columns, start, count };
                 let right = &mut right[..width * words];
                 panels.pack(level, kernel.per_word, &term.right.matrix, term.right.is_transposed, right);
-                let left = term.block(start, count, self.row);
+                let left = term.left.block(start, count, self.row);
                 let left = left[..height * words].chunks(LEFT_PANELS * kernel.rows * words);
                 for (left, sums) in left.zip(sums.chunks_mut(LEFT_PANELS * kernel.rows * width)) {
                     for (index, right) in right.chunks_exact(kernel.columns * words).enumerate() {

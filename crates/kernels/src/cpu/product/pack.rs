@@ -11,8 +11,8 @@ use crate::cpu::level::Level;
 /// The widest panel of any kernel.
 pub(super) const WIDEST: usize = 32;
 
-/// Panels over `lanes` lanes from `first` on, and values `start..start + count` of depth.
-pub(super) struct Panels {
+/// The panels of a block: `lanes` lanes from `first` on, and values `start..start + count` of depth.
+pub(super) struct Block {
     pub(super) width: usize,
     pub(super) first: usize,
     pub(super) lanes: usize,
@@ -26,7 +26,7 @@ struct Scratch {
     values: [f32; 2 * DEPTH],
 }
 
-impl Panels {
+impl Block {
     /// Fills `out` with whole panels, zeros where the matrix ends. `rows_are_lanes` tells whether a lane is a row of the
     /// matrix or a column.
     pub(super) fn pack(

@@ -13,7 +13,7 @@ const ROWS: usize = 32;
 
 /// Whether a term is `x·Wᵀ`.
 pub(super) fn fits(term: &Term<'_>) -> bool {
-    !term.left.is_transposed && term.right.is_transposed
+    !term.left.operand.is_transposed && term.right.is_transposed
 }
 
 /// As [`super::product`], for terms that [`fits`] takes.
@@ -49,7 +49,7 @@ pub(super) fn product(level: Level, [m, n]: [usize; 2], terms: &[Term<'_>], alph
 }
 
 fn rows_of(level: Level, term: &Term<'_>) -> Vec<f32> {
-    let matrix = term.left.matrix;
+    let matrix = term.left.operand.matrix;
     let mut x = vec![0.0; matrix.rows * matrix.columns];
     for (row, out) in x.chunks_exact_mut(matrix.columns.max(1)).enumerate() {
         matrix.read_f32(level, row, 0, out);

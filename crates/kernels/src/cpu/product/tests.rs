@@ -65,8 +65,8 @@ fn wanted(dims: [usize; 2], terms: &[Term<'_>], alpha: f32) -> Vec<f64> {
     let [m, n] = dims;
     let mut out = vec![0.0; m * n];
     for term in terms {
-        let depth = term.left.dims()[1];
-        let (left, right) = (dense(&term.left), dense(&term.right));
+        let depth = term.right.dims()[0];
+        let (left, right) = (dense(&term.left.operand), dense(&term.right));
         for row in 0..m {
             for column in 0..n {
                 let sum: f64 = (0..depth).map(|k| left[row * depth + k] * right[k * n + column]).sum();
@@ -86,10 +86,13 @@ fn assert_close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// Runs a sum at every level, into f32 and into bf16.
-fn check(dims: [usize; 2], terms: &[Term<'_>], what: &str) {
-    let want = wanted(dims, terms, 0.75);
+/// Runs a sum at every level, into f32 and into bf16; the second time with its left operands packed already.
+fn check(dims: [usize; 2], operands: &[(Operand<'_>, Operand<'_>)], what: &str) {
     for level in Level::available() {
+        let lefts: Vec<Left<'_>> = operands.iter().map(|(left, _)| Left::new(*left)).collect();
+        let terms = lefts.iter().zip(operands).map(|(left, (_, right))| Term::new(left, *right));
+        let terms = &terms.collect::<Vec<_>>()[..];
+        let want = wanted(dims, terms, 0.75);
         // Left over from an earlier product, so that what is not written shows.
         let mut out = vec![f32::NAN; dims[0] * dims[1]];
         product_at(level, dims, terms, 0.75, Out::F32(&mut out));
@@ -116,12 +119,14 @@ fn every_storage_and_orientation_at_every_size() {
                 for (lt, rt) in [(false, true), (false, false), (true, false), (true, true)] {
                     let left = Matrix::new(left, if lt { [k, m] } else { [m, k] });
                     let right = Matrix::new(right, if rt { [n, k] } else { [k, n] });
-                    let term = Term::new(
-                        Operand { matrix: left, is_transposed: lt },
-                        Operand { matrix: right, is_transposed: rt },
-                    );
                     let kind = if left.is_bf16() { "bf16" } else { "f32" };
-                    check([m, n], &[term], &format!("{kind}·{name} {:?} transposed {lt} {rt}", [m, k, n]));
+                    let left_operand = Operand { matrix: left, is_transposed: lt };
+                    let right = Operand { matrix: right, is_transposed: rt };
+                    check(
+                        [m, n],
+                        &[(left_operand, right)],
+                        &format!("{kind}·{name} {:?} transposed {lt} {rt}", [m, k, n]),
+                    );
                 }
             }
         }
@@ -133,8 +138,8 @@ fn terms_add_up_and_gaps_between_rows_are_left_out() {
     let [m, n] = [37, 50];
     let (x, w, h, b) = (values(m * 70, 3), values(n * 64, 4), values(m * 8, 5), values(n * 8, 6));
     let x = Matrix { stored: Stored::F32(&x[3..]), rows: m, columns: 64, stride: 70 - 2 };
-    let base = Term::new(Operand::plain(x), Operand::transposed(Matrix::new(Stored::F32(&w), [n, 64])));
-    let adapter = Term::new(
+    let base = (Operand::plain(x), Operand::transposed(Matrix::new(Stored::F32(&w), [n, 64])));
+    let adapter = (
         Operand::plain(Matrix::new(Stored::F32(&h), [m, 8])),
         Operand::transposed(Matrix::new(Stored::F32(&b), [n, 8])),
     );
@@ -146,11 +151,9 @@ fn terms_add_up_and_gaps_between_rows_are_left_out() {
 fn threads_do_not_change_a_bit() {
     let [m, k, n] = [150, 300, 200];
     let (x, w) = (values(m * k, 7), values(n * k, 8));
-    let term = Term::new(
-        Operand::plain(Matrix::new(Stored::F32(&x), [m, k])),
-        Operand::transposed(Matrix::new(Stored::F32(&w), [n, k])),
-    );
     let run = |threads| {
+        let left = Left::new(Operand::plain(Matrix::new(Stored::F32(&x), [m, k])));
+        let term = Term::new(&left, Operand::transposed(Matrix::new(Stored::F32(&w), [n, k])));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         let mut out = vec![0.0; m * n];
         pool.install(|| product([m, n], &[term], 1.0, Out::F32(&mut out)));
@@ -178,7 +181,7 @@ fn bf16_rounds_as_the_half_crate() {
 #[should_panic(expected = "product: [2, 3]·[4, 5] for an output of [2, 5]")]
 fn sizes_that_do_not_fit_are_named() {
     let (x, w) = (values(6, 1), values(20, 2));
-    let left = Operand::plain(Matrix::new(Stored::F32(&x), [2, 3]));
+    let left = Left::new(Operand::plain(Matrix::new(Stored::F32(&x), [2, 3])));
     let right = Operand::plain(Matrix::new(Stored::F32(&w), [4, 5]));
-    product([2, 5], &[Term::new(left, right)], 1.0, Out::F32(&mut [0.0; 10]));
+    product([2, 5], &[Term::new(&left, right)], 1.0, Out::F32(&mut [0.0; 10]));
 }

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Times training steps on an NVIDIA GPU, and keeps them with the tests' results as a dated record.
+
+    python3 benches/record_gpu.py --bench target/gpu/bench/train_step --tests target/gpu/tests.txt
+
+scripts/gpu-check calls this with what it built. Every row runs the bench `train_step` in a fresh process. After all
+rows, where torch and PEFT see the GPU and the peer (a program with bench_peft.py's options and JSON) can be told to use
+it, the peer runs with the same options. A run ends after --run-seconds, and all together after --seconds: what is left
+then is recorded as not run. Everything goes to benches/record/DATE-gpu-NAME.json, written anew after each run.
+Status 1: one of our rows has no result.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from compare_peers import cpu, positive, write
+
+ROOT = Path(__file__).resolve().parent.parent
+
+COMMON = "--device cuda --dtype bf16 --targets qv --batch 4 --seq 256 --steps 5 --warmup 2".split()
+
+ROWS = {
+    "1b-bf16-qv": ["--shape", "1b"],
+    "7b-bf16-qv": ["--shape", "7b"],
+    "1b-bf16-qv-qlora": ["--shape", "1b", "--qlora"],
+    "7b-bf16-qv-qlora": ["--shape", "7b", "--qlora"],
+}
+
+# Options that the peer takes from a result's configuration.
+SHARED = ["hidden", "layers", "heads", "kv_heads", "intermediate", "vocab", "seq", "batch", "r", "targets", "dtype",
+          "steps", "warmup"]
+
+# A run that has less time than this is not started.
+LEAST_SECONDS = 10
+
+
+def main():
+    args = arguments()
+    deadline = time.monotonic() + args.seconds
+    problem = peer_problem(args.peer_script)
+    has_4bit = problem is None and imports("bitsandbytes")
+    record = {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "gpu": gpu(),
+        "cpu": cpu(),
+        "commit": args.commit,
+        "tests": tests(args.tests),
+        "peer": problem or args.peer_script.name,
+        "runs": [],
+    }
+    out = args.out or free_name(record)
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(row, side, run):
+        record["runs"].append({"row": row, "side": side} | run)
+        write(out, record)
+        print(f"{row:18} {side:4} {summary(run)}", flush=True)
+        return run
+
+    write(out, record)
+    results = {}
+    for row, options in ROWS.items():
+        run = add(row, "ours", measured([str(args.bench.resolve())] + COMMON + options, args.run_seconds, deadline))
+        results[row] = run.get("result")
+    for row, result in results.items():
+        is_4bit = "--qlora" in ROWS[row]
+        if problem is not None or result is None:
+            continue
+        if is_4bit and not has_4bit:
+            add(row, "peer", {"status": "not run", "message": "bitsandbytes is not there"})
+            continue
+        command = [sys.executable, str(args.peer_script)] + peer_options(result["config"])
+        add(row, "peer", measured(command, args.run_seconds, deadline))
+    print(record["peer"])
+    print(os.path.relpath(out))
+    sys.exit(any(result is None for result in results.values()))
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bench", type=Path, required=True, help="binary of the bench train_step, built with cuda")
+    parser.add_argument("--tests", type=Path, metavar="FILE", help="what the tests printed")
+    parser.add_argument("--commit", help="what was built")
+    parser.add_argument("--peer-script", type=Path, metavar="PATH", help="the peer's program, bench_peft.py")
+    parser.add_argument("--seconds", type=positive, default=400, help="for all runs together (default 400)")
+    parser.add_argument("--run-seconds", type=positive, default=110, help="for one run (default 110)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the record (default as above)")
+    args = parser.parse_args()
+    for path in (args.bench, args.tests, args.peer_script):
+        if path is not None and not path.is_file():
+            parser.error(f"{path}: no such file")
+    return args
+
+
+def tests(path):
+    """What the test programs printed about each test, and their closing lines."""
+    if path is None:
+        return None
+    text = path.read_text(errors="replace")
+    found = re.findall(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)", text, re.M)
+    names = {status: sorted(name for name, its in found if its == status) for status in ("ok", "FAILED", "ignored")}
+    return {"passed": names["ok"], "failed": names["FAILED"], "ignored": names["ignored"],
+            "results": re.findall(r"^test result: (.*)$", text, re.M)}
+
+
+def measured(command, seconds, deadline):
+    """Runs a program that prints one JSON object; how it went, and the object."""
+    seconds = min(seconds, deadline - time.monotonic())
+    if seconds < LEAST_SECONDS:
+        return {"status": "not run", "message": "no time was left"}
+    start = time.monotonic()
+    try:
+        # A backtrace would push the message out of the last lines.
+        environment = os.environ | {"RUST_BACKTRACE": "0"}
+        done = subprocess.run(command, env=environment, timeout=seconds, capture_output=True, text=True)
+    except subprocess.TimeoutExpired as expired:
+        return {"status": "timeout", "wall_s": round(seconds, 1), "message": last_lines(expired.stderr)}
+    run = {"wall_s": round(time.monotonic() - start, 1)}
+    if done.returncode != 0:
+        return run | {"status": "failed", "message": f"exit {done.returncode}: {last_lines(done.stderr)}"}
+    return run | {"status": "ok", "result": json.loads(done.stdout.strip().splitlines()[-1])}
+
+
+def last_lines(text):
+    # What a timeout leaves is bytes, or nothing.
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    return "\n".join((text or "no message").strip().splitlines()[-12:])
+
+
+def peer_problem(script):
+    """Why there is no peer, or None."""
+    if script is None:
+        return "no peer: no script was named"
+    helped = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
+    if "--device" not in helped.stdout:
+        return f"no peer: {script.name} has no option --device, it trains on the CPU only"
+    if not imports("torch, peft", "torch.cuda.is_available()"):
+        return "no peer: torch and peft do not import, or torch sees no GPU"
+    return None
+
+
+def imports(modules, condition="True"):
+    program = f"import {modules}; assert {condition}"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
+def peer_options(config):
+    """The options of the peer that give what `config` says of our run."""
+    options = [f"--{key.replace('_', '-')}={config[key]}" for key in SHARED]
+    flags = (["--qlora"] if config["qlora"] else []) + ([] if config["tied"] else ["--untied"])
+    return options + flags + ["--device=cuda"]
+
+
+def gpu():
+    """The first GPU as nvidia-smi names it."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return {"name": "unknown"}
+    fields = done.stdout.strip().splitlines()[0].split(", ") if done.returncode == 0 and done.stdout.strip() else []
+    return dict(zip(("name", "memory_mb", "driver"), fields)) or {"name": "unknown"}
+
+
+def free_name(record):
+    """A name that no earlier record has."""
+    slug = re.sub(r"[^a-z0-9]+", "-", record["gpu"]["name"].lower()).strip("-")
+    names = (f"{record['date']}-gpu-{slug}{end}.json" for end in [""] + [f"-{n}" for n in range(2, 1000)])
+    return next(path for path in (ROOT / "benches" / "record" / name for name in names) if not path.exists())
+
+
+def summary(run):
+    if run["status"] != "ok":
+        return f"{run['status']}: {run.get('message', '')}"
+    result = run["result"]
+    memory = f", {result['gpu_peak_mb']} MiB on the GPU" if result.get("gpu_peak_mb") else ""
+    return f"{result['tok_s_median']:.0f} tokens/s{memory}"
+
+
+if __name__ == "__main__":
+    main()
