@@ -1,6 +1,7 @@
 //! Training.
 
 mod atomic;
+mod bf16;
 mod config;
 mod parity;
 mod properties;

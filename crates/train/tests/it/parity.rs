@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// Model and adapter of every supported variant; a 4-bit base is marked.
-const VARIANTS: [(&str, &str); 16] = [
+pub(crate) const VARIANTS: [(&str, &str); 16] = [
     ("llama2", "lora_qv"),
     ("llama2", "lora_all_linear"),
     ("llama2", "rslora"),
@@ -38,7 +38,7 @@ const VARIANTS: [(&str, &str); 16] = [
     ("gemma", "lora_all_linear"),
 ];
 
-fn device() -> Device {
+pub(crate) fn device() -> Device {
     Device::flex()
 }
 
@@ -46,18 +46,18 @@ fn base(name: &str) -> CausalLm {
     CausalLm::from_pretrained(fixture(&format!("models/{name}")), &LoadConfig::new(), &device()).unwrap()
 }
 
-fn reference_batch(name: &str) -> TokenBatch {
+pub(crate) fn reference_batch(name: &str) -> TokenBatch {
     let tensors = Tensors::read(fixture(&format!("base/{name}.safetensors")));
     let length = tensors.shape("input_ids")[1];
     batch(tensors.ids("input_ids"), tensors.ints("labels").to_vec(), tensors.ints("attention_mask"), length)
 }
 
-fn adapter_dir(model: &str, variant: &str) -> Option<PathBuf> {
+pub(crate) fn adapter_dir(model: &str, variant: &str) -> Option<PathBuf> {
     fixture_or_shared(&format!("peft/{model}/{variant}"))
 }
 
 /// A file of a variant, wherever it is.
-fn variant_file(model: &str, variant: &str, file: &str) -> Option<PathBuf> {
+pub(crate) fn variant_file(model: &str, variant: &str, file: &str) -> Option<PathBuf> {
     fixture_or_shared(&format!("peft/{model}/{variant}/{file}"))
 }
 
@@ -68,7 +68,7 @@ fn load(model: &str, variant: &str) -> Option<(CausalLm, LoraConfig)> {
 }
 
 /// The name of a parameter in an adapter file, for parameters that are trained.
-fn file_key(name: &str) -> String {
+pub(crate) fn file_key(name: &str) -> String {
     format!("base_model.model.{name}")
 }
 
