@@ -4,10 +4,10 @@
     python3 benches/record_gpu.py --bench target/gpu/bench/train_step --tests target/gpu/tests.txt
 
 scripts/gpu-check calls this with what it built. Every row runs the bench `train_step` in a fresh process. After all
-rows, where torch and PEFT see the GPU and the peer (a program with bench_peft.py's options and JSON) can be told to use
-it, the peer runs with the same options. A run ends after --run-seconds, and all together after --seconds: what is left
-then is recorded as not run. Everything goes to benches/record/DATE-gpu-NAME.json, written anew after each run.
-Status 1: one of our rows has no result.
+rows, where torch, transformers and PEFT import and torch sees the GPU, the peer step_peer.py runs with the same
+options, those in 4 bits only where bitsandbytes imports; else the record says why there is no peer. A run ends after
+--run-seconds, and all together after --seconds: what is left then is recorded as not run. Everything goes to
+benches/record/DATE-gpu-NAME.json, written anew after each run. Status 1: one of our rows has no result.
 """
 
 import argparse
@@ -34,8 +34,15 @@ ROWS = {
 }
 
 # Options that the peer takes from a result's configuration.
-SHARED = ["hidden", "layers", "heads", "kv_heads", "intermediate", "vocab", "seq", "batch", "r", "targets", "dtype",
-          "steps", "warmup"]
+SHARED = ["hidden", "layers", "heads", "kv_heads", "intermediate", "vocab", "seq", "batch", "r", "alpha", "lr",
+          "targets", "dtype", "steps", "warmup"]
+
+PEER = ROOT / "benches" / "step_peer.py"
+
+# What the peer needs, and what it needs for 4 bits. Imports that take longer than the seconds count as failed.
+NEEDS = ("torch, transformers, peft", "torch.cuda.is_available()", "torch sees no GPU")
+NEEDS_4BIT = ("bitsandbytes", "True", "")
+IMPORT_SECONDS = 60
 
 # A run that has less time than this is not started.
 LEAST_SECONDS = 10
@@ -44,15 +51,15 @@ LEAST_SECONDS = 10
 def main():
     args = arguments()
     deadline = time.monotonic() + args.seconds
-    problem = peer_problem(args.peer_script)
-    has_4bit = problem is None and imports("bitsandbytes")
+    problem = missing(args.peer_python, *NEEDS)
+    problem_4bit = None if problem else missing(args.peer_python, *NEEDS_4BIT)
     record = {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "gpu": gpu(),
         "cpu": cpu(),
         "commit": args.commit,
         "tests": tests(args.tests),
-        "peer": problem or args.peer_script.name,
+        "peer": f"no peer: {problem}" if problem else PEER.name,
         "runs": [],
     }
     out = args.out or free_name(record)
@@ -70,13 +77,12 @@ def main():
         run = add(row, "ours", measured([str(args.bench.resolve())] + COMMON + options, args.run_seconds, deadline))
         results[row] = run.get("result")
     for row, result in results.items():
-        is_4bit = "--qlora" in ROWS[row]
-        if problem is not None or result is None:
+        if problem or result is None:
             continue
-        if is_4bit and not has_4bit:
-            add(row, "peer", {"status": "not run", "message": "bitsandbytes is not there"})
+        if "--qlora" in ROWS[row] and problem_4bit:
+            add(row, "peer", {"status": "not run", "message": f"no peer: {problem_4bit}"})
             continue
-        command = [sys.executable, str(args.peer_script)] + peer_options(result["config"])
+        command = [args.peer_python, str(PEER)] + peer_options(result["config"])
         add(row, "peer", measured(command, args.run_seconds, deadline))
     print(record["peer"])
     print(os.path.relpath(out))
@@ -88,12 +94,13 @@ def arguments():
     parser.add_argument("--bench", type=Path, required=True, help="binary of the bench train_step, built with cuda")
     parser.add_argument("--tests", type=Path, metavar="FILE", help="what the tests printed")
     parser.add_argument("--commit", help="what was built")
-    parser.add_argument("--peer-script", type=Path, metavar="PATH", help="the peer's program, bench_peft.py")
+    parser.add_argument("--peer-python", default=sys.executable, metavar="PYTHON",
+                        help="what runs step_peer.py (default: what runs this)")
     parser.add_argument("--seconds", type=positive, default=400, help="for all runs together (default 400)")
     parser.add_argument("--run-seconds", type=positive, default=110, help="for one run (default 110)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the record (default as above)")
     args = parser.parse_args()
-    for path in (args.bench, args.tests, args.peer_script):
+    for path in (args.bench, args.tests):
         if path is not None and not path.is_file():
             parser.error(f"{path}: no such file")
     return args
@@ -135,21 +142,16 @@ def last_lines(text):
     return "\n".join((text or "no message").strip().splitlines()[-12:])
 
 
-def peer_problem(script):
-    """Why there is no peer, or None."""
-    if script is None:
-        return "no peer: no script was named"
-    helped = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
-    if "--device" not in helped.stdout:
-        return f"no peer: {script.name} has no option --device, it trains on the CPU only"
-    if not imports("torch, peft", "torch.cuda.is_available()"):
-        return "no peer: torch and peft do not import, or torch sees no GPU"
-    return None
-
-
-def imports(modules, condition="True"):
-    program = f"import {modules}; assert {condition}"
-    return subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+def missing(python, modules, condition, otherwise):
+    """Why there is no peer, or None: the modules do not import, or the condition does not hold."""
+    program = f"import sys, {modules}; {condition} or sys.exit({otherwise!r})"
+    try:
+        done = subprocess.run([python, "-c", program], timeout=IMPORT_SECONDS, capture_output=True, text=True)
+    except subprocess.TimeoutExpired:
+        return f"{modules}: the import took over {IMPORT_SECONDS} s"
+    except OSError as error:
+        return str(error)
+    return None if done.returncode == 0 else last_lines(done.stderr).splitlines()[-1]
 
 
 def peer_options(config):

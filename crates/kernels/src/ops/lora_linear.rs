@@ -69,11 +69,11 @@ pub(crate) fn forward(
 ) -> (Tensor<2>, Tensor<2>) {
     let dtype = float_dtype(&adapter.a);
     #[cfg(feature = "flex")]
-    if let Some(found) = {
+    {
         let dropped = dropout.map(|dropout| dropout.apply(x.clone(), dtype));
-        cpu::linear::lora(&x, &panels, dropped.as_ref(), base, adapter)
-    } {
-        return found;
+        if let Some(found) = cpu::linear::lora(&x, &panels, dropped.as_ref(), base, adapter) {
+            return found;
+        }
     }
     let y = base.project(x.clone(), &panels);
     let output = float_dtype(&y);
