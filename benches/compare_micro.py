@@ -7,8 +7,8 @@
     python3 benches/compare_micro.py --table benches/record/micro-DATE-CPU.json
 
 Ours (the bench `micro`) and the peer (micro_peer.py) run in turn, each in a fresh process for each row. bench_peft.py
-in the peer's place measures all its kernels at once, some minutes, and many on a CPU without AVX-512; ours then runs
-all rows at once, too. The peer's allocator keeps its blocks, as for speed in compare_peers.py. Every run goes to
+in the peer's place measures all its kernels at once (a few minutes, far longer without AVX-512); ours then runs all
+rows at once, too. The peer's allocator keeps its blocks, as for speed in compare_peers.py. Every run goes to
 benches/record/micro-DATE-CPU.json, where a rate is null if there is none.
 """
 
@@ -54,7 +54,7 @@ def main():
             f"--threads={args.threads}"]
     peer += ["--micro"] if args.peer_script else [f"--repeats={args.repeats}"]
     record = new_record(args, "rounds", "repeats")
-    out = args.out or free_name(record, "micro-")
+    out = args.out or free_name(record["date"], record["cpu"], "micro-")
     for group in [rows] if args.peer_script else [[row] for row in rows]:
         only = [f"--only={row}" for row in group]
         turns = [("ours", "default", ours + only, {}),
@@ -140,6 +140,9 @@ def summary(run):
 def table(record):
     """The record as Markdown."""
     extent = f"{record['rounds']} rounds of {record['repeats']} repetitions"
+    # bench_peft.py chooses its own.
+    if any(run["side"] == "peer" and is_ok(run) and "gemm" in run["result"] for run in record["runs"]):
+        extent += " (ours)"
     lines = [head(record, extent), "",
              "| row | unit | ours | peer | **ours / peer** | floor | |",
              "|---|---|---|---|---|---|---|"]

@@ -61,7 +61,7 @@ def main():
     ours = [str(args.ours or build("train_step"))]
     peer = [args.peer_python, str(args.peer_script)]
     record = new_record(args, "rounds", "steps", "warmup")
-    out = args.out or free_name(record)
+    out = args.out or free_name(record["date"], record["cpu"])
     for row in args.rows:
         shared, is_checkpointed = ROWS[row]
         shared = shared.split() + [f"--{key}={getattr(args, key)}" for key in ("threads", "steps", "warmup")]
@@ -152,20 +152,43 @@ def new_record(args, *options):
     return record | {name: getattr(args, name) for name in options} | {"timeout_s": args.timeout, "runs": []}
 
 
-def measured(command, environment, timeout):
-    """Runs a program that prints one JSON object; how it went, the object, and who else used the machine."""
+def measured(command, environment, timeout, lines=1):
+    """Runs a program that prints one JSON object; how it went, the object, and who else used the machine.
+
+    What went wrong is told by the last `lines` of its standard error.
+    """
     before, own, start = busy_seconds(), child_seconds(), time.monotonic()
     try:
-        done = subprocess.run(command, env=os.environ | environment, timeout=timeout, capture_output=True, text=True)
-    except subprocess.TimeoutExpired:
-        return {"status": "timeout", "wall_s": round(time.monotonic() - start, 1)}
+        done = subprocess.run(command, env=os.environ | environment, timeout=timeout, capture_output=True, text=True,
+                              errors="replace")
+    except subprocess.TimeoutExpired as expired:
+        message = last_lines(expired.stderr, lines)
+        return {"status": "timeout", "wall_s": round(time.monotonic() - start, 1), "message": message}
     wall = time.monotonic() - start
     others = (busy_seconds() - before) - (child_seconds() - own)
     run = {"wall_s": round(wall, 1), "others_share": round(max(0.0, others / wall / (os.cpu_count() or 1)), 3)}
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return run | {"status": "failed", "message": f"exit {done.returncode}: {last}"}
-    return run | {"status": "ok", "result": json.loads(done.stdout.strip().splitlines()[-1])}
+        return run | {"status": "failed", "message": f"exit {done.returncode}: {last_lines(done.stderr, lines)}"}
+    result = last_object(done.stdout)
+    if result is None:
+        return run | {"status": "failed", "message": "no JSON on standard output"}
+    return run | {"status": "ok", "result": result}
+
+
+def last_lines(text, count=1):
+    # What a timeout leaves is bytes, or nothing.
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    return "\n".join((text or "").strip().splitlines()[-count:]) or "no message"
+
+
+def last_object(text):
+    """The JSON object in the last line, or None."""
+    try:
+        found = json.loads(last_lines(text))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def busy_seconds():
@@ -197,10 +220,10 @@ def commit():
     return done.stdout.strip() or None
 
 
-def free_name(record, prefix=""):
-    """A name that no earlier record has."""
-    slug = re.sub(r"[^a-z0-9]+", "-", record["cpu"].lower()).strip("-")
-    names = (f"{prefix}{record['date']}-{slug}{end}.json" for end in [""] + [f"-{n}" for n in range(2, 1000)])
+def free_name(date, name, prefix=""):
+    """A path that no earlier record has."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    names = (f"{prefix}{date}-{slug}{end}.json" for end in [""] + [f"-{n}" for n in range(2, 1000)])
     return next(path for path in (ROOT / "benches" / "record" / name for name in names) if not path.exists())
 
 
@@ -254,10 +277,10 @@ def table(record):
             cells.append(f"**{most[0] / most[1]:.2f}**" if min(most) > 0 else "-")
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
     lines += ["",
-              "Speed: medians over the rounds, the ratio that of the pairs; the peer with a tuned allocator. Memory: the "
-              "largest of ours, the peer with the allocator's defaults. Growth: the peak above the loaded model. Peaks "
-              "include the program itself and making the model, which the peer holds in the row's dtype before it "
-              "quantizes."]
+              "Speed: medians over the rounds, the ratio that of the pairs; the peer with a tuned allocator. Memory: "
+              "the largest of ours; the peer's is from a shorter run (1 warm-up and 2 steps) with the allocator's "
+              "defaults. Growth: the peak above the loaded model. Peaks include the program itself and making the "
+              "model, which the peer holds in the row's dtype before it quantizes."]
     return "\n".join(lines + notes(record))
 
 

@@ -1,5 +1,5 @@
-//! What the benches share: reproducible values and token streams, a model with random weights, training steps with their
-//! times, and what this process and machine are.
+//! What the benches share: reproducible values and token streams, a model with random weights, training steps with
+//! their times, and what this process and machine are.
 
 #![deny(missing_docs)]
 

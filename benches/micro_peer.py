@@ -4,8 +4,8 @@
     PYTHON benches/micro_peer.py
     PYTHON benches/micro_peer.py --only gemm --threads 2
 
-Prints one JSON object. compare_micro.py runs this for one row at a time, which bench_peft.py --micro has no option for.
-The calls are those of bench_peft.py; rates are medians over repetitions of at least 0.2 s, as in the bench.
+Prints one JSON object. compare_micro.py runs this for one row at a time. Rates are medians over repetitions of at least
+0.2 s, as in the bench.
 """
 
 import argparse

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """Times training steps on an NVIDIA GPU, and keeps them with the tests' results as a dated record.
 
-    python3 benches/record_gpu.py --bench target/gpu/bench/train_step --tests target/gpu/tests.txt
+    python3 benches/record_gpu.py --bench target/gpu/bench/train_step --tests target/gpu/tests.txt --tests-status 0
 
 scripts/gpu-check calls this with what it built. Every row runs the bench `train_step` in a fresh process. After all
 rows, where torch, transformers and PEFT import and torch sees the GPU, the peer step_peer.py runs with the same
 options, those in 4 bits only where bitsandbytes imports; else the record says why there is no peer. A run ends after
 --run-seconds, and all together after --seconds: what is left then is recorded as not run. Everything goes to
-benches/record/DATE-gpu-NAME.json, written anew after each run. Status 1: one of our rows has no result.
+benches/record/DATE-gpu-NAME.json, written anew after each run. Status 1: a test failed, the tests did not end, or one
+of our rows has no result.
 """
 
 import argparse
 import datetime
-import json
 import os
 import re
 import subprocess
@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from compare_peers import cpu, positive, write
+from compare_peers import cpu, free_name, last_lines, measured, positive, write
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,6 +47,10 @@ IMPORT_SECONDS = 60
 # A run that has less time than this is not started.
 LEAST_SECONDS = 10
 
+# What is kept of a run's last words: a panic takes several lines, and a backtrace would push its message out.
+LINES = 12
+ENVIRONMENT = {"RUST_BACKTRACE": "0"}
+
 
 def main():
     args = arguments()
@@ -58,12 +62,11 @@ def main():
         "gpu": gpu(),
         "cpu": cpu(),
         "commit": args.commit,
-        "tests": tests(args.tests),
+        "tests": tests(args.tests, args.tests_status),
         "peer": f"no peer: {problem}" if problem else PEER.name,
         "runs": [],
     }
-    out = args.out or free_name(record)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out = args.out or free_name(record["date"], f"gpu {record['gpu']['name']}")
 
     def add(row, side, run):
         record["runs"].append({"row": row, "side": side} | run)
@@ -72,9 +75,10 @@ def main():
         return run
 
     write(out, record)
+    print(f"tests: {tests_summary(record['tests'])}", flush=True)
     results = {}
     for row, options in ROWS.items():
-        run = add(row, "ours", measured([str(args.bench.resolve())] + COMMON + options, args.run_seconds, deadline))
+        run = add(row, "ours", timed([str(args.bench.resolve())] + COMMON + options, args.run_seconds, deadline))
         results[row] = run.get("result")
     for row, result in results.items():
         if problem or result is None:
@@ -83,16 +87,17 @@ def main():
             add(row, "peer", {"status": "not run", "message": f"no peer: {problem_4bit}"})
             continue
         command = [args.peer_python, str(PEER)] + peer_options(result["config"])
-        add(row, "peer", measured(command, args.run_seconds, deadline))
+        add(row, "peer", timed(command, args.run_seconds, deadline))
     print(record["peer"])
     print(os.path.relpath(out))
-    sys.exit(any(result is None for result in results.values()))
+    sys.exit(have_failed(record["tests"]) or any(result is None for result in results.values()))
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", type=Path, required=True, help="binary of the bench train_step, built with cuda")
     parser.add_argument("--tests", type=Path, metavar="FILE", help="what the tests printed")
+    parser.add_argument("--tests-status", type=int, metavar="N", help="the tests' exit status; 124: the time was over")
     parser.add_argument("--commit", help="what was built")
     parser.add_argument("--peer-python", default=sys.executable, metavar="PYTHON",
                         help="what runs step_peer.py (default: what runs this)")
@@ -106,40 +111,36 @@ def arguments():
     return args
 
 
-def tests(path):
-    """What the test programs printed about each test, and their closing lines."""
+def tests(path, status):
+    """How the test programs ended, and what they printed about each test. One that was killed has no closing line."""
     if path is None:
         return None
     text = path.read_text(errors="replace")
     found = re.findall(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)", text, re.M)
-    names = {status: sorted(name for name, its in found if its == status) for status in ("ok", "FAILED", "ignored")}
-    return {"passed": names["ok"], "failed": names["FAILED"], "ignored": names["ignored"],
-            "results": re.findall(r"^test result: (.*)$", text, re.M)}
+    names = {kind: sorted(name for name, its in found if its == kind) for kind in ("ok", "FAILED", "ignored")}
+    results = re.findall(r"^test result: (.*)$", text, re.M)
+    return {"status": status, "ended": bool(results), "passed": names["ok"], "failed": names["FAILED"],
+            "ignored": names["ignored"], "results": results}
 
 
-def measured(command, seconds, deadline):
-    """Runs a program that prints one JSON object; how it went, and the object."""
+def tests_summary(found):
+    if found is None:
+        return "not known"
+    end = "" if found["ended"] else ", did not end"
+    status = "" if found["status"] is None else f", status {found['status']}"
+    return f"{len(found['passed'])} passed, {len(found['failed'])} failed{end}{status}"
+
+
+def have_failed(found):
+    return found is not None and bool(not found["ended"] or found["status"] or found["failed"])
+
+
+def timed(command, seconds, deadline):
+    """`measured`, unless no time is left."""
     seconds = min(seconds, deadline - time.monotonic())
     if seconds < LEAST_SECONDS:
         return {"status": "not run", "message": "no time was left"}
-    start = time.monotonic()
-    try:
-        # A backtrace would push the message out of the last lines.
-        environment = os.environ | {"RUST_BACKTRACE": "0"}
-        done = subprocess.run(command, env=environment, timeout=seconds, capture_output=True, text=True)
-    except subprocess.TimeoutExpired as expired:
-        return {"status": "timeout", "wall_s": round(seconds, 1), "message": last_lines(expired.stderr)}
-    run = {"wall_s": round(time.monotonic() - start, 1)}
-    if done.returncode != 0:
-        return run | {"status": "failed", "message": f"exit {done.returncode}: {last_lines(done.stderr)}"}
-    return run | {"status": "ok", "result": json.loads(done.stdout.strip().splitlines()[-1])}
-
-
-def last_lines(text):
-    # What a timeout leaves is bytes, or nothing.
-    if isinstance(text, bytes):
-        text = text.decode(errors="replace")
-    return "\n".join((text or "no message").strip().splitlines()[-12:])
+    return measured(command, ENVIRONMENT, seconds, LINES)
 
 
 def missing(python, modules, condition, otherwise):
@@ -151,7 +152,7 @@ def missing(python, modules, condition, otherwise):
         return f"{modules}: the import took over {IMPORT_SECONDS} s"
     except OSError as error:
         return str(error)
-    return None if done.returncode == 0 else last_lines(done.stderr).splitlines()[-1]
+    return None if done.returncode == 0 else last_lines(done.stderr)
 
 
 def peer_options(config):
@@ -170,13 +171,6 @@ def gpu():
         return {"name": "unknown"}
     fields = done.stdout.strip().splitlines()[0].split(", ") if done.returncode == 0 and done.stdout.strip() else []
     return dict(zip(("name", "memory_mb", "driver"), fields)) or {"name": "unknown"}
-
-
-def free_name(record):
-    """A name that no earlier record has."""
-    slug = re.sub(r"[^a-z0-9]+", "-", record["gpu"]["name"].lower()).strip("-")
-    names = (f"{record['date']}-gpu-{slug}{end}.json" for end in [""] + [f"-{n}" for n in range(2, 1000)])
-    return next(path for path in (ROOT / "benches" / "record" / name for name in names) if not path.exists())
 
 
 def summary(run):

@@ -53,7 +53,7 @@ pub fn train(
     for batch in batches {
         let start = Instant::now();
         let (mut gradients, loss) = Gradients::of_step(&model, &[batch], |_| None)?;
-        // Flex computes at once. On a GPU the loss was waited for, not the backward pass and not the optimizer.
+        // Flex computes at once. A GPU has finished only the loss here; wait for the backward pass.
         device.sync()?;
         let forward_backward = start.elapsed().as_secs_f64();
         gradients.clip(Some(MAX_NORM))?;

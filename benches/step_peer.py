@@ -5,7 +5,7 @@
     PYTHON benches/step_peer.py --device cpu --hidden 64 --layers 2 --heads 4 --kv-heads 2 --intermediate 96 --vocab 500
 
 Prints one JSON object, under the bench's keys. The model is a Llama with random weights, made on the device in the
-asked dtype; the adapter is PEFT's, which stays in f32. A step is forward, backward, clipping to 1 and AdamW without
+dtype asked for; the adapter is PEFT's, which stays in f32. A step is forward, backward, clipping to 1 and AdamW without
 weight decay, on the tokens of the bench. Losses differ, since the weights do. `gpu_peak_mb` is taken as in the bench,
 with nvidia-smi, while the steps run; what making the model left in torch's cache is given back before. `torch_peak_mb`
 counts tensors only. record_gpu.py runs this. Status 1: something is missing or failed.

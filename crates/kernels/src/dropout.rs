@@ -44,11 +44,7 @@ impl Dropout {
     /// # Panics
     /// If `tokens` is not the number of token keys of the micro-batch.
     pub fn mask(&self, tokens: usize, features: usize, dtype: FloatDType, device: &Device) -> Tensor<2> {
-        assert_eq!(
-            tokens,
-            self.tokens.len(),
-            "dropout: the activation's tokens must be the micro-batch's token keys"
-        );
+        self.check(tokens);
         let mut mask = Vec::with_capacity(tokens * features);
         for token in 0..tokens {
             let row = self.row(token);
@@ -70,7 +66,7 @@ impl Dropout {
 
     /// `mask ⊙ x [tokens, features]` in `dtype`, for plain tensors.
     pub(crate) fn apply(&self, x: Tensor<2>, dtype: FloatDType) -> Tensor<2> {
-        self.check(&x);
+        self.check(x.dims()[0]);
         #[cfg(feature = "flex")]
         if let Some(dropped) = cpu::dropout::dropped(&x, dtype.into(), self) {
             return dropped;
@@ -82,7 +78,7 @@ impl Dropout {
 
     /// `base + mask ⊙ through` in the dtype of `base`, for plain tensors `[tokens, features]`.
     pub(crate) fn add_applied(&self, base: Tensor<2>, through: Tensor<2>) -> Tensor<2> {
-        self.check(&base);
+        self.check(base.dims()[0]);
         #[cfg(feature = "flex")]
         if cpu::dropout::adds(&base, &through) {
             return cpu::dropout::add_dropped(base, &through, self);
@@ -92,9 +88,9 @@ impl Dropout {
         base + self.apply(through, within).cast(dtype)
     }
 
-    fn check(&self, x: &Tensor<2>) {
+    fn check(&self, tokens: usize) {
         assert_eq!(
-            x.dims()[0],
+            tokens,
             self.tokens.len(),
             "dropout: the activation's tokens must be the micro-batch's token keys"
         );

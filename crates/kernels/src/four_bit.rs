@@ -8,7 +8,7 @@ use burn::{
 };
 use burnisher_quant::{Absmax, NF4, QuantError, QuantState, QuantType, SourceDtype};
 
-use crate::ops::lora_linear::float_dtype;
+use crate::ops::precision::float_dtype;
 
 /// Elements of a dequantized panel: 1 MiB of f32 stays in a core's second-level cache.
 const PANEL: usize = 1 << 18;

@@ -5,8 +5,9 @@ use burn::tensor::Tensor;
 #[cfg(feature = "flex")]
 use crate::cpu::product::Panels;
 
-/// An input `[.., in]` of several projections, such as q, k and v, or gate and up: what their products copy of it into
-/// panels on the CPU, they copy once. The panels, as large as the input, live as long as this value and its clones.
+/// An input `[.., in]` of several projections, such as q, k and v, or gate and up: on the CPU it is packed into panels
+/// once, not once per projection. The panels live as long as this value and its clones; they are as large as an f32
+/// input, and up to three times as large as one in bf16.
 ///
 /// Every projection takes one, or a plain tensor:
 ///
@@ -46,7 +47,7 @@ impl<const D: usize> From<&SharedInput<D>> for SharedInput<D> {
     }
 }
 
-/// What products have copied of one input; made and filled with it.
+/// The panels packed from one input, filled on first use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InputPanels {
     #[cfg(feature = "flex")]

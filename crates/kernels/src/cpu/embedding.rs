@@ -1,6 +1,6 @@
 //! Embedding: one pass over the rows that are looked up, and one over those that are trained.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::{Value, by_dtype, contiguous, level::Level, tensor, values};
@@ -34,7 +34,8 @@ fn embedding_of<V: Value>(weight: &Tensor<2>, ids: &[u32], scale: Option<f64>) -
     Some(tensor(out, [ids.len(), width], &weight.device()))
 }
 
-/// The gradient of the weight `[vocab, h]`: for each id the sum of its positions' rows of `grad [n, h]`, in order.
+/// The gradient of the weight `[vocab, h]`: for each id the sum of `scale · grad [n, h]` over its positions, in order;
+/// `None` as [`embedding`].
 pub(crate) fn embedding_back(
     grad: &Tensor<2>,
     ids: &[u32],
@@ -51,7 +52,7 @@ fn embedding_back_of<V: Value>(
     scale: Option<f64>,
 ) -> Option<Tensor<2>> {
     let storage = contiguous::<V, 2>(grad)?;
-    let ([_, width], device): (_, Device) = (grad.dims(), grad.device());
+    let ([_, width], device) = (grad.dims(), grad.device());
     let (rows, scale) = (values::<V>(&storage), rounded::<V>(scale));
     let mut positions: Vec<usize> = (0..ids.len()).collect();
     positions.sort_by_key(|&position| ids[position]);

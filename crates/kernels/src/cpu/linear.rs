@@ -140,14 +140,14 @@ pub(crate) fn lora(
 ) -> Option<(Tensor<2>, Tensor<2>)> {
     let (input, base) = (Held::new(x)?, Base::new(weight)?);
     let (a, b) = (Held::new(&adapter.a)?, Held::new(&adapter.b)?);
-    let dropped = dropped.map(Held::new);
+    let dropped = match dropped {
+        Some(dropped) => Some(Held::new(dropped)?),
+        None => None,
+    };
     let ([rows, _], [out, _], rank) = (x.dims(), weight.dims(), adapter.a.dims()[0]);
     let device = x.device();
     let x_left = Left::shared(Operand::plain(input.matrix()), &panels.panels);
-    let dropped_left = match &dropped {
-        Some(dropped) => Some(Left::new(Operand::plain(dropped.as_ref()?.matrix()))),
-        None => None,
-    };
+    let dropped_left = dropped.as_ref().map(|dropped| Left::new(Operand::plain(dropped.matrix())));
     let inner = Term::new(dropped_left.as_ref().unwrap_or(&x_left), Operand::transposed(a.matrix()));
     let h = tensor_of([rows, rank], &[inner], adapter.scaling as f32, DType::F32, &device);
     let held = Held::new(&h)?;

@@ -1,4 +1,4 @@
-//! Fast paths of Flex in f32 and bf16, over slices. Every function here has its reference in `ops`.
+//! Fast paths of Flex in f32 and bf16, over slices. Every operation has its reference in `ops`, dropout in `dropout`.
 //!
 //! Work is cut into pieces of a fixed size, whatever the number of threads: on one machine results are the same, and a
 //! resumed run goes on bit for bit.

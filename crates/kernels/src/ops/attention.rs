@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
 use crate::cpu;
 use crate::{
     backend,
-    ops::{lora_linear::float_dtype, precision::statistics_dtype},
+    ops::precision::{float_dtype, statistics_dtype},
 };
 
 /// Which keys each query sees: its own document's, not later ones, none farther back than the window.

@@ -6,7 +6,7 @@ use burn::tensor::{DType, FloatDType, IndexingUpdateOp, Int, Tensor, TensorData,
 use crate::cpu;
 use crate::{
     backend,
-    ops::{lora_linear::float_dtype, precision::statistics_dtype},
+    ops::precision::{float_dtype, statistics_dtype},
 };
 
 /// The label of a position that is not trained (PyTorch's and Hugging Face's `ignore_index`).
@@ -23,7 +23,7 @@ const LOGITS: usize = 1 << 24;
 /// Sums add up over micro-batches; the mean is taken once, over all of them.
 #[derive(Clone, Debug)]
 pub struct SummedLoss {
-    /// The summed loss in nats, f32 `[1]` (f64 for the reference in f64).
+    /// The summed loss in nats, f32 `[1]` (f64 where the reference or [`cross_entropy`] runs on f64).
     pub sum: Tensor<1>,
     /// Tokens whose label is not [`IGNORE_INDEX`].
     pub tokens: usize,
@@ -51,8 +51,10 @@ impl LossOptions {
             (0.0..1.0).contains(&label_smoothing),
             "label_smoothing must be in [0, 1), not {label_smoothing}"
         );
-        assert!(z_loss >= 0.0 && z_loss.is_finite(), "z_loss must be at least 0, not {z_loss}");
-        assert!(softcap.is_none_or(|c| c > 0.0 && c.is_finite()), "softcap must be above 0, not {softcap:?}");
+        assert!(z_loss >= 0.0 && z_loss.is_finite(), "z_loss must be finite and at least 0, not {z_loss}");
+        if let Some(cap) = softcap {
+            assert!(cap > 0.0 && cap.is_finite(), "softcap must be finite and above 0, not {cap}");
+        }
         self
     }
 }
@@ -67,7 +69,7 @@ impl LossOptions {
 /// - `hidden`: `[n, h]`, `head`: `[vocab, h]`, `targets`: `n` entries, [`IGNORE_INDEX`] or a token id
 ///
 /// # Panics
-/// If the numbers of targets and rows differ, a target is outside the vocabulary, or an option is.
+/// If the numbers of targets and rows differ, a target is outside the vocabulary, or an option is out of its range.
 pub fn linear_cross_entropy(
     hidden: Tensor<2>,
     head: Tensor<2>,
@@ -103,7 +105,7 @@ pub fn linear_cross_entropy_reference(
 /// - `logits`: `[n, vocab]`, `targets`: `n` entries, [`IGNORE_INDEX`] or a token id
 ///
 /// # Panics
-/// If the numbers of targets and rows differ, a target is outside the vocabulary, or an option is.
+/// If the numbers of targets and rows differ, a target is outside the vocabulary, or an option is out of its range.
 pub fn cross_entropy(logits: Tensor<2>, targets: &[i64], options: LossOptions) -> SummedLoss {
     check_logits("cross_entropy", logits.dims(), targets);
     let options = options.check();
@@ -164,7 +166,7 @@ pub fn token_losses(hidden: Tensor<2>, head: Tensor<2>, targets: &[i64], options
 /// As [`token_losses`], for logits `[n, vocab]` that exist anyway (a head with an adapter).
 ///
 /// # Panics
-/// If the numbers of targets and rows differ, a target is outside the vocabulary, or an option is.
+/// If the numbers of targets and rows differ, a target is outside the vocabulary, or an option is out of its range.
 pub fn logits_token_losses(logits: Tensor<2>, targets: &[i64], options: LossOptions) -> Vec<f32> {
     let [rows, vocab] = logits.dims();
     check_logits("logits_token_losses", [rows, vocab], targets);
@@ -336,7 +338,7 @@ impl Chunk<'_> {
         (losses, gradient)
     }
 
-    /// Composed of tensor operations.
+    /// The parts of its loss, composed of tensor operations.
     fn parts(&self, logits: Tensor<2>, options: LossOptions) -> Parts {
         let target = indices(self.targets, &logits.device()).reshape([self.rows.len(), 1]);
         let z = capped(logits, options.softcap);

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, activation};
 use crate::cpu;
 use crate::{
     backend,
-    ops::{lora_linear::float_dtype, precision::statistics_dtype},
+    ops::precision::{float_dtype, statistics_dtype},
 };
 
 /// A gated MLP's activation function.

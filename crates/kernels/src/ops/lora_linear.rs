@@ -1,10 +1,15 @@
 //! LoRA projection.
 
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::Tensor;
 
 #[cfg(feature = "flex")]
 use crate::cpu;
-use crate::{Dropout, FrozenWeight, SharedInput, backend, ops::linear::rows, shared_input::InputPanels};
+#[cfg(feature = "flex")]
+use crate::shared_input::InputPanels;
+use crate::{
+    Dropout, FrozenWeight, SharedInput, backend,
+    ops::{linear::rows, precision::float_dtype},
+};
 
 /// The trainable low-rank factors of one projection.
 #[derive(Clone, Debug)]
@@ -68,16 +73,14 @@ pub(crate) fn forward(
     dropout: Option<&Dropout>,
 ) -> (Tensor<2>, Tensor<2>) {
     let dtype = float_dtype(&adapter.a);
+    let dropped = dropout.map(|dropout| dropout.apply(x.clone(), dtype));
     #[cfg(feature = "flex")]
-    {
-        let dropped = dropout.map(|dropout| dropout.apply(x.clone(), dtype));
-        if let Some(found) = cpu::linear::lora(&x, &panels, dropped.as_ref(), base, adapter) {
-            return found;
-        }
+    if let Some(found) = cpu::linear::lora(&x, &panels, dropped.as_ref(), base, adapter) {
+        return found;
     }
     let y = base.project(x.clone(), &panels);
     let output = float_dtype(&y);
-    let h = dropped(&x, dtype, dropout).cast(dtype).matmul(adapter.a.clone().transpose());
+    let h = dropped.unwrap_or(x).cast(dtype).matmul(adapter.a.clone().transpose());
     let h = h.mul_scalar(adapter.scaling);
     (y + h.clone().matmul(adapter.b.clone().transpose()).cast(output), h)
 }
@@ -94,7 +97,11 @@ pub(crate) fn backward(
     wants_dx: bool,
 ) -> (Option<Tensor<2>>, Tensor<2>, Tensor<2>) {
     let (base_dtype, dtype) = (float_dtype(&x), float_dtype(&adapter.a));
-    let dropped = dropped(&x, dtype, dropout);
+    let dropped = match dropout {
+        Some(dropout) => dropout.apply(x, dtype),
+        None => x,
+    };
+    #[cfg(feature = "flex")]
     let panels = InputPanels::default();
     #[cfg(feature = "flex")]
     let found = cpu::linear::lora_factors_back(&grad, &panels, &dropped, &h, adapter);
@@ -124,21 +131,8 @@ pub(crate) fn backward(
     (Some(grad_x), grad_a, grad_b)
 }
 
-/// The adapter's input: `x` after dropout in `dtype`, without dropout `x` as it is.
-fn dropped(x: &Tensor<2>, dtype: FloatDType, dropout: Option<&Dropout>) -> Tensor<2> {
-    match dropout {
-        Some(dropout) => dropout.apply(x.clone(), dtype),
-        None => x.clone(),
-    }
-}
-
 fn apply_dropout(x: Tensor<2>, dropout: Option<&Dropout>) -> Tensor<2> {
     let Some(dropout) = dropout else { return x };
     let mask = dropout.mask(x.dims()[0], x.dims()[1], float_dtype(&x), &x.device().without_autodiff());
     x * mask
-}
-
-/// The float dtype of a float tensor.
-pub(crate) fn float_dtype<const D: usize>(x: &Tensor<D>) -> FloatDType {
-    FloatDType::from(x.dtype())
 }

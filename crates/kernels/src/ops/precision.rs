@@ -1,4 +1,4 @@
-//! The dtype of statistics: sums, means, softmax.
+//! Dtypes: of a tensor, and of statistics such as sums, means and softmax.
 
 use burn::tensor::{DType, FloatDType, Tensor};
 
@@ -8,4 +8,9 @@ pub(crate) fn statistics_dtype<const D: usize>(x: &Tensor<D>) -> FloatDType {
         DType::F64 => FloatDType::F64,
         _ => FloatDType::F32,
     }
+}
+
+/// The float dtype of a float tensor.
+pub(crate) fn float_dtype<const D: usize>(x: &Tensor<D>) -> FloatDType {
+    FloatDType::from(x.dtype())
 }

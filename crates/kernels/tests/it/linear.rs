@@ -85,37 +85,68 @@ fn trained_linear_equals_its_reference_in_values_and_gradients() {
     }
 }
 
-/// Several projections of one input are those of several inputs, bit for bit: with an adapter, without, trained.
+/// Several projections of one input are those of several inputs, bit for bit, and so are their gradients: with an
+/// adapter, with its dropout, without, trained.
 #[test]
 fn a_shared_input_changes_nothing() {
     for device in devices() {
         for dtype in [FloatDType::F32, FloatDType::BF16] {
-            // Few rows, and enough for packed panels. burn-ndarray has no 16-bit floats.
+            // burn-ndarray has no 16-bit floats.
             if dtype == FloatDType::BF16 && device != devices()[0] {
                 continue;
             }
+            // Few rows, and enough for packed panels.
             for rows in [3, 40] {
-                let x = matrix(rows, 20, 1, &device).cast(dtype);
-                let weight = FrozenWeight::Dense(matrix(30, 20, 2, &device).cast(dtype));
-                let trained = matrix(9, 20, 3, &device).cast(dtype);
-                let adapter =
-                    LoraFactors { a: matrix(4, 20, 4, &device), b: matrix(30, 4, 5, &device), scaling: 0.5 };
-                let shared = SharedInput::from(x.clone());
-                let got = [
-                    lora_linear(&shared, &weight, &adapter, None),
-                    linear(&shared, &weight),
-                    trained_linear(&shared, trained.clone()),
-                ];
-                let want = [
-                    lora_linear(x.clone(), &weight, &adapter, None),
-                    linear(x.clone(), &weight),
-                    trained_linear(x, trained),
-                ];
-                for (got, want) in got.iter().zip(&want) {
-                    assert_eq!(vec_of(got), vec_of(want), "{rows} rows in {dtype:?}");
+                for (name, weight) in weights(30, 64, &device) {
+                    let weight = match weight {
+                        FrozenWeight::Dense(weight) => FrozenWeight::Dense(weight.cast(dtype)),
+                        weight => weight,
+                    };
+                    let trained = matrix(9, 64, 3, &device).cast(dtype);
+                    let adapter = LoraFactors {
+                        a: matrix(4, 64, 4, &device),
+                        b: matrix(30, 4, 5, &device),
+                        scaling: 0.5,
+                    };
+                    let keys = DropoutKeys::new(5, 2, (0..rows as u64).collect::<Vec<_>>());
+                    let dropout = keys.layer(9, 0.4);
+                    let run = |is_shared: bool| {
+                        let x = matrix(rows, 64, 1, &device).cast(dtype).autodiff().require_grad();
+                        let shared = SharedInput::from(x.clone());
+                        let input = || if is_shared { shared.clone() } else { x.clone().into() };
+                        let outputs = [
+                            lora_linear(input(), &weight, &adapter, None),
+                            lora_linear(input(), &weight, &adapter, Some(&dropout)),
+                            linear(input(), &weight),
+                            trained_linear(input(), trained.clone()),
+                        ];
+                        let mut found: Vec<Vec<f32>> = outputs.iter().map(vec_of).collect();
+                        let sum = outputs
+                            .into_iter()
+                            .map(|y| y.cast(FloatDType::F32).square().sum())
+                            .reduce(|a, b| a + b);
+                        let grads = sum.expect("four outputs").backward();
+                        found.push(vec_of(&x.grad(&grads).expect("dx")));
+                        found
+                    };
+                    assert_eq!(run(true), run(false), "{rows} rows, {name} in {dtype:?}");
                 }
             }
         }
+    }
+}
+
+/// Two threads that want the panels of one input at once: neither may wait for the other's pieces.
+#[cfg(feature = "flex")]
+#[test]
+fn a_shared_input_may_be_used_by_two_threads() {
+    let device = burn::tensor::Device::flex();
+    let weight = FrozenWeight::Dense(matrix(64, 96, 2, &device));
+    for salt in 0..200 {
+        let x = SharedInput::from(matrix(200, 96, salt, &device));
+        let project = || vec_of(&linear(&x, &weight));
+        let (a, b) = rayon::join(project, project);
+        assert_eq!(a, b);
     }
 }
 

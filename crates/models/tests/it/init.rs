@@ -11,7 +11,7 @@ use crate::support::{fixture, values};
 
 const SEED: u64 = 7;
 
-/// A tied and two free heads, one with biases; both forms of norm.
+/// A tied and two untied heads, one with biases; both forms of norm.
 const CONFIGS: [&str; 3] = ["llama2", "llama-bias-linear", "gemma"];
 
 fn config(name: &str) -> ModelConfig {

@@ -2,7 +2,8 @@
 
 use burn::tensor::Device;
 use burnisher_data::TokenBatch;
-use burnisher_lora::{train_all, visit_parameters};
+use burnisher_kernels::{IGNORE_INDEX, LossOptions, cross_entropy};
+use burnisher_lora::{InitLoraWeights, LoraConfig, TargetModules, attach, train_all, visit_parameters};
 use burnisher_models::{CausalLm, LoadConfig, ModelInput};
 
 use crate::support::{
@@ -55,6 +56,33 @@ fn logits_and_losses_equal_transformers() {
             .flat_map(|row| row[..row.len() - 1].to_vec())
             .collect();
         assert_near(&per_token, tensors.floats("token_nll"), 1e-4, &format!("{name} token losses"));
+    }
+}
+
+/// With the head's projection inside the loss, and with an adapter on the head, whose logits exist.
+#[test]
+fn options_reach_the_loss() {
+    let options = LossOptions { label_smoothing: 0.1, z_loss: 1e-3, softcap: Some(5.0) };
+    for adapts_head in [false, true] {
+        let mut model = load("llama2");
+        if adapts_head {
+            let config = LoraConfig::new(2)
+                .with_target_modules(TargetModules::suffixes(["lm_head"]))
+                .with_init_lora_weights(InitLoraWeights::Random);
+            model = attach(&config, model, 1, &Device::flex()).unwrap().0;
+        }
+        let (_, _, batch) = reference("llama2");
+        let logits = model.logits(&ModelInput::from_batch(&batch));
+        let [rows, length, vocab] = logits.dims();
+        let next = |row: &[i64]| row[1..].iter().copied().chain([IGNORE_INDEX]).collect::<Vec<_>>();
+        let targets: Vec<i64> = batch.labels.chunks(length).flat_map(next).collect();
+        let want = cross_entropy(logits.reshape([rows * length, vocab]), &targets, options);
+        let got = model.loss_with(&batch, None, options);
+        assert_eq!(got.tokens, want.tokens);
+        let [got, want, plain] =
+            [got, want, model.loss(&batch, None)].map(|loss| f64::from(values(&loss.sum)[0]));
+        assert_relative(got, want, 1e-5, &format!("adapter on the head: {adapts_head}"));
+        assert!((got / plain - 1.0).abs() > 1e-3, "{got} with options, {plain} without");
     }
 }
 

@@ -7,6 +7,7 @@
 //! threads: results are the same bit for bit.
 
 mod kernel;
+mod nf4;
 mod pack;
 mod skinny;
 mod source;
@@ -27,7 +28,7 @@ pub(crate) use self::source::{Matrix, Nf4, Stored, nearest_bf16};
 use self::{kernel::Kernel, pack::Block};
 use super::level::Level;
 
-/// The most words of depth in a block, of any kernel: a panel of them fits the first-level cache.
+/// The largest [`Kernel::depth`], which buffers are sized by.
 const DEPTH: usize = 384;
 
 /// Columns of a task, about: its block of panels fits the second-level cache beside a block of the left operand's.
@@ -88,7 +89,7 @@ impl<'a> Left<'a> {
         Self::shared(operand, &Panels::default())
     }
 
-    /// Of an operand whose panels are shared: all of them belong to the same values.
+    /// With panels that are shared: they must be those of this operand's values, of which only the sizes are checked.
     pub(crate) fn shared(operand: Operand<'a>, panels: &Panels) -> Self {
         Self { operand, may_round: false, panels: panels.clone() }
     }
@@ -100,7 +101,14 @@ impl<'a> Left<'a> {
 
     fn packed(&self, level: Level, kernel: &'static Kernel) -> &Packed {
         let cell = &self.panels.packed[kernel.per_word - 1];
-        let packed = cell.get_or_init(|| Packed::new(level, kernel, &self.operand));
+        // Packed before the cell is taken: a thread that waits in there for its pieces may run a task that wants it.
+        let packed = match cell.get() {
+            Some(packed) => packed,
+            None => {
+                let packed = Packed::new(level, kernel, &self.operand);
+                cell.get_or_init(|| packed)
+            }
+        };
         assert!(
             std::ptr::eq(packed.kernel, kernel) && packed.dims == self.operand.dims(),
             "product: panels of another operand or kernel"
@@ -257,9 +265,12 @@ impl Packed {
 impl Drop for Packed {
     /// The larger buffer is worth keeping: an adapter's operand is small beside its base's.
     fn drop(&mut self) {
-        let kept = SCRATCH.take();
         let own = std::mem::take(&mut self.words);
-        SCRATCH.set(if own.len() > kept.len() { own } else { kept });
+        // At a thread's end its buffer may be gone already.
+        let _ = SCRATCH.try_with(|scratch| {
+            let kept = scratch.take();
+            scratch.set(if own.len() > kept.len() { own } else { kept });
+        });
     }
 }
 

@@ -2,7 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::{Out, Target, Term};
+use super::{
+    Out, Target, Term,
+    nf4::{self, Rows},
+    source::{Matrix, Nf4},
+};
 use crate::cpu::level::Level;
 
 /// Values of a weight's row that are decoded at a time.
@@ -18,27 +22,15 @@ pub(super) fn fits(term: &Term<'_>) -> bool {
 
 /// As [`super::product`], for terms that [`fits`] takes.
 pub(super) fn product(level: Level, [m, n]: [usize; 2], terms: &[Term<'_>], alpha: f32, out: Out<'_>) {
-    let inputs: Vec<Vec<f32>> = terms.iter().map(|term| rows_of(level, term)).collect();
+    let factors: Vec<Factors<'_>> = terms.iter().map(|term| Factors::new(level, term)).collect();
     let target = Target::new(out, n);
     (0..n.div_ceil(ROWS)).into_par_iter().for_each(|task| {
         let first = task * ROWS;
         let count = ROWS.min(n - first);
         let mut sums = vec![0.0f32; m * count];
-        for (term, x) in terms.iter().zip(&inputs) {
-            let depth = term.right.matrix.columns;
-            let mut piece = [0.0f32; PIECE];
+        for factors in &factors {
             for column in 0..count {
-                for start in (0..depth).step_by(PIECE) {
-                    let weights = &mut piece[..PIECE.min(depth - start)];
-                    let weights = match term.right.matrix.as_f32(first + column, start, weights.len()) {
-                        Some(stored) => stored,
-                        None => {
-                            term.right.matrix.read_f32(level, first + column, start, weights);
-                            weights
-                        }
-                    };
-                    dots(level, weights, x, start, depth, &mut sums, column, count);
-                }
+                factors.add(level, first + column, |row, sum| sums[row * count + column] += sum);
             }
         }
         for (row, sums) in sums.chunks_exact(count.max(1)).enumerate() {
@@ -48,26 +40,62 @@ pub(super) fn product(level: Level, [m, n]: [usize; 2], terms: &[Term<'_>], alph
     });
 }
 
-fn rows_of(level: Level, term: &Term<'_>) -> Vec<f32> {
-    let matrix = term.left.operand.matrix;
-    let mut x = vec![0.0; matrix.rows * matrix.columns];
-    for (row, out) in x.chunks_exact_mut(matrix.columns.max(1)).enumerate() {
-        matrix.read_f32(level, row, 0, out);
-    }
-    x
+/// A term's rows of f32, and its weight.
+enum Factors<'a> {
+    Plain {
+        x: Vec<f32>,
+        weight: Matrix<'a>,
+    },
+    /// With rows in the order in which codes are looked up.
+    Codes {
+        x: Rows,
+        weight: Nf4<'a>,
+    },
 }
 
-/// Adds the products of a piece of one weight row with that piece of every row of `x [m, depth]`.
-#[allow(clippy::too_many_arguments)]
+impl<'a> Factors<'a> {
+    fn new(level: Level, term: &Term<'a>) -> Self {
+        let (matrix, weight) = (term.left.operand.matrix, term.right.matrix);
+        let mut x = vec![0.0; matrix.rows * matrix.columns];
+        for (row, out) in x.chunks_exact_mut(matrix.columns.max(1)).enumerate() {
+            matrix.read_f32(level, row, 0, out);
+        }
+        match nf4::codes(level, matrix.rows, &weight) {
+            Some(codes) => Self::Codes { x: Rows::new(level, &x, matrix.columns), weight: codes },
+            None => Self::Plain { x, weight },
+        }
+    }
+
+    /// Calls `add` with the number of each row of `x` and its product with a row of the weight, or with parts of it.
+    fn add(&self, level: Level, of_weight: usize, mut add: impl FnMut(usize, f32)) {
+        let (x, weight) = match self {
+            Self::Codes { x, weight } => return x.dots(weight, of_weight, add),
+            Self::Plain { x, weight } => (x, weight),
+        };
+        let depth = weight.columns;
+        let mut piece = [0.0f32; PIECE];
+        for start in (0..depth).step_by(PIECE) {
+            let values = &mut piece[..PIECE.min(depth - start)];
+            let values = match weight.as_f32(of_weight, start, values.len()) {
+                Some(stored) => stored,
+                None => {
+                    weight.read_f32(level, of_weight, start, values);
+                    values
+                }
+            };
+            dots(level, values, x, start, depth, &mut add);
+        }
+    }
+}
+
+/// Calls `add` with the products of a piece of one weight row with that piece of every row of `x [m, depth]`.
 fn dots(
     level: Level,
     weights: &[f32],
     x: &[f32],
     start: usize,
     depth: usize,
-    sums: &mut [f32],
-    column: usize,
-    count: usize,
+    add: &mut impl FnMut(usize, f32),
 ) {
     let fuses = level.fuses();
     level.run(
@@ -75,8 +103,7 @@ fn dots(
         || {
             for (row, x) in x.chunks_exact(depth).enumerate() {
                 let x = &x[start..][..weights.len()];
-                let sum = if fuses { dot::<true>(weights, x) } else { dot::<false>(weights, x) };
-                sums[row * count + column] += sum;
+                add(row, if fuses { dot::<true>(weights, x) } else { dot::<false>(weights, x) });
             }
         },
     );

@@ -5,8 +5,9 @@ use half::bf16;
 
 use super::*;
 
-/// Rows, depth, columns: none, one, odd, one more than a tile, a panel, a block or a task.
-const SIZES: [[usize; 3]; 14] = [
+/// Rows, depth, columns: none, one, odd, one more than a tile, a panel, a block or a task; few rows with whole blocks
+/// of codes.
+const SIZES: [[usize; 3]; 18] = [
     [0, 3, 2],
     [3, 0, 2],
     [3, 2, 0],
@@ -21,6 +22,10 @@ const SIZES: [[usize; 3]; 14] = [
     [389, 2, 35],
     [1027, 9, 3],
     [65, 300, 300],
+    [1, 128, 5],
+    [3, 192, 40],
+    [7, 64, 33],
+    [13, 256, 3],
 ];
 
 fn values(count: usize, salt: u64) -> Vec<f32> {
@@ -145,6 +150,22 @@ fn terms_add_up_and_gaps_between_rows_are_left_out() {
     );
     check([m, n], &[base, adapter], "base + adapter");
     check([m, n], &[], "no terms");
+}
+
+/// Products that share a left operand's panels pack them once.
+#[test]
+fn shared_panels_are_packed_once() {
+    let [m, k, n] = [40, 30, 20];
+    let (x, w) = (values(m * k, 7), values(n * k, 8));
+    let panels = Panels::default();
+    let mut places = Vec::new();
+    for _ in 0..2 {
+        let left = Left::shared(Operand::plain(Matrix::new(Stored::F32(&x), [m, k])), &panels);
+        let term = Term::new(&left, Operand::transposed(Matrix::new(Stored::F32(&w), [n, k])));
+        product([m, n], &[term], 1.0, Out::F32(&mut vec![0.0; m * n]));
+        places.push(panels.packed[0].get().expect("panels").words.as_ptr());
+    }
+    assert_eq!(places[0], places[1]);
 }
 
 #[test]
