@@ -101,14 +101,18 @@ fn rms_norm_backward_of<V: Value>(
                 #[inline(always)]
                 || {
                     let rows = grads.chunks_exact(width).zip(input.chunks_exact(width));
+                    // Slices of one known length: without checks of bounds the loops are vectorised.
+                    let (dweight, scaled) = (&mut dweight[..width], &mut scaled[..width]);
+                    let factors = &factors[..width];
                     for (dx, (grad, row)) in dx.chunks_exact_mut(width).zip(rows) {
+                        let (dx, grad, row) = (&mut dx[..width], &grad[..width], &row[..width]);
                         let inverse = inverse_rms(row, epsilon);
                         for i in 0..width {
                             let grad = grad[i].widen();
                             scaled[i] = grad * factors[i];
                             dweight[i] += grad * row[i].widen() * inverse;
                         }
-                        let mean = vector::sum_of(&scaled, row, |a, b: V| a * b.widen()) / width as f32;
+                        let mean = vector::sum_of(scaled, row, |a, b: V| a * b.widen()) / width as f32;
                         let pull = mean * inverse * inverse * inverse;
                         for i in 0..width {
                             dx[i] = V::nearest(scaled[i] * inverse - row[i].widen() * pull);
@@ -147,16 +151,23 @@ fn rope_of<V: Value>(x: &Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>, transposed
             || {
                 for (index, out) in out.chunks_exact_mut(token).enumerate() {
                     let place = number * piece + index;
-                    let (cos, sin) = (&cos[place * dim..][..dim], &sin[place * dim..][..dim]);
+                    let (cos_x, cos_y) = cos[place * dim..][..dim].split_at(half);
+                    let (sin_x, sin_y) = sin[place * dim..][..dim].split_at(half);
+                    // Transposed, the two sines change their places and signs.
+                    let (sin_x, sin_y, sign) =
+                        if transposed { (sin_y, sin_x, -1.0) } else { (sin_x, sin_y, 1.0) };
+                    // Slices of one known length: without checks of bounds the loop is vectorised.
+                    let (cos_x, cos_y, sin_x, sin_y) =
+                        (&cos_x[..half], &cos_y[..half], &sin_x[..half], &sin_y[..half]);
                     for (head, out) in out.chunks_exact_mut(dim).enumerate() {
                         let (x, y) = rows.row(place / length, head, place % length, dim).split_at(half);
                         let (out_x, out_y) = out.split_at_mut(half);
+                        let (x, y, out_x, out_y) =
+                            (&x[..half], &y[..half], &mut out_x[..half], &mut out_y[..half]);
                         for i in 0..half {
-                            let (s_x, s_y) = (sin[i].widen(), sin[half + i].widen());
-                            let (s_x, s_y) = if transposed { (-s_y, -s_x) } else { (s_x, s_y) };
                             let (x, y) = (x[i].widen(), y[i].widen());
-                            out_x[i] = V::nearest(x * cos[i].widen() - y * s_x);
-                            out_y[i] = V::nearest(y * cos[half + i].widen() + x * s_y);
+                            out_x[i] = V::nearest(x * cos_x[i].widen() - y * (sign * sin_x[i].widen()));
+                            out_y[i] = V::nearest(y * cos_y[i].widen() + x * (sign * sin_y[i].widen()));
                         }
                     }
                 }
@@ -235,7 +246,11 @@ fn gated_activation_backward_of<V: Value>(
         Level::current().run(
             #[inline(always)]
             || {
-                for i in 0..grads.len() {
+                // Slices of one known length: without checks of bounds the loop is vectorised.
+                let count = grads.len();
+                let (gates, ups) = (&gates[..count], &ups[..count]);
+                let (dgate, dup) = (&mut dgate[..count], &mut dup[..count]);
+                for i in 0..count {
                     let (value, slope) = activation(gates[i].widen(), act);
                     let grad = grads[i].widen();
                     dup[i] = V::nearest(grad * value);
