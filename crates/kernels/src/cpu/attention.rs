@@ -202,7 +202,7 @@ fn forward_of<V: Value>(
     let [queries, keys, values] = [q, k, v].map(HeadRows::<V>::new);
     let (queries, keys, values) = (queries?, keys?, values?);
     let Shape { batch: batches, heads, kv_heads, dim, .. } = shape;
-    let mut out = vec![V::nearest(0.0); batches * shape.queries * heads * dim];
+    let mut out = V::zeros(batches * shape.queries * heads * dim);
     let target = Target::new(&mut out, [shape.queries, heads, dim]);
     let groups = heads / kv_heads;
     (0..batches * kv_heads).into_par_iter().for_each(|task| {
@@ -253,8 +253,8 @@ fn backward_of<V: Value>(
     let (grads, outs, queries, keys, values) = (grads?, outs?, queries?, keys?, values?);
     let Shape { batch: batches, heads, kv_heads, dim, .. } = shape;
     let (groups, scale) = (heads / kv_heads, options.scale as f32);
-    let mut dq = vec![V::nearest(0.0); batches * shape.queries * heads * dim];
-    let [mut dk, mut dv] = [(); 2].map(|()| vec![V::nearest(0.0); batches * shape.keys * kv_heads * dim]);
+    let mut dq = V::zeros(batches * shape.queries * heads * dim);
+    let [mut dk, mut dv] = [(); 2].map(|()| V::zeros(batches * shape.keys * kv_heads * dim));
     let to_q = Target::new(&mut dq, [shape.queries, heads, dim]);
     let [to_k, to_v] = [&mut dk, &mut dv].map(|out| Target::new(out, [shape.keys, kv_heads, dim]));
     (0..batches * kv_heads).into_par_iter().for_each(|task| {

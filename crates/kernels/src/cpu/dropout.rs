@@ -28,7 +28,7 @@ fn dropped_to_bf16<V: Value>(x: &Tensor<2>, dropout: &Dropout) -> Option<Tensor<
 fn dropped_to<V: Value, W: Value>(x: &Tensor<2>, dropout: &Dropout) -> Option<Tensor<2>> {
     let input = contiguous::<V, 2>(x)?;
     let [rows, width] = x.dims();
-    let mut out = vec![W::nearest(0.0); rows * width];
+    let mut out = W::zeros(rows * width);
     let piece = rows_per_piece(width);
     let pieces =
         out.par_chunks_mut(piece * width.max(1)).zip(values::<V>(&input).par_chunks(piece * width.max(1)));

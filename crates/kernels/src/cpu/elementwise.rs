@@ -47,7 +47,7 @@ fn rms_norm_of<V: Value>(
     let (input, factors) = (contiguous::<V, 2>(x)?, factors(floats(weight)?, form));
     let [rows, width] = x.dims();
     let input = values::<V>(&input);
-    let mut out = vec![V::nearest(0.0); rows * width];
+    let mut out = V::zeros(rows * width);
     let piece = rows_per_piece(width) * width.max(1);
     out.par_chunks_mut(piece).zip(input.par_chunks(piece)).for_each(|(out, input)| {
         Level::current().run(
@@ -90,7 +90,7 @@ fn rms_norm_backward_of<V: Value>(
     let (grads, input) = (contiguous::<V, 2>(grad)?, contiguous::<V, 2>(x)?);
     let [rows, width] = x.dims();
     let (grads, input, factors) = (values::<V>(&grads), values::<V>(&input), factors(floats(weight)?, form));
-    let mut dx = vec![V::nearest(0.0); rows * width];
+    let mut dx = V::zeros(rows * width);
     let piece = rows_per_piece(width) * width.max(1);
     let parts: Vec<Vec<f32>> = dx
         .par_chunks_mut(piece)
@@ -142,7 +142,7 @@ fn rope_of<V: Value>(x: &Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>, transposed
     let (rows, half) = (HeadRows::<V>::new(x)?, dim / 2);
     let (cos, sin) = (contiguous::<V, 4>(cos)?, contiguous::<V, 4>(sin)?);
     let (cos, sin) = (values::<V>(&cos), values::<V>(&sin));
-    let mut out = vec![V::nearest(0.0); batch * length * heads * dim];
+    let mut out = V::zeros(batch * length * heads * dim);
     let token = heads * dim;
     let piece = rows_per_piece(token);
     out.par_chunks_mut(piece * token.max(1)).enumerate().for_each(|(number, out)| {
@@ -204,7 +204,7 @@ pub(crate) fn gated_activation(gate: &Tensor<1>, up: &Tensor<1>, act: Activation
 fn gated_activation_of<V: Value>(gate: &Tensor<1>, up: &Tensor<1>, act: Activation) -> Option<Tensor<1>> {
     let (gates, ups) = (contiguous::<V, 1>(gate)?, contiguous::<V, 1>(up)?);
     let (gates, ups) = (values::<V>(&gates), values::<V>(&ups));
-    let mut out = vec![V::nearest(0.0); gates.len()];
+    let mut out = V::zeros(gates.len());
     let inputs = gates.par_chunks(PIECE).zip(ups.par_chunks(PIECE));
     out.par_chunks_mut(PIECE).zip(inputs).for_each(|(out, (gates, ups))| {
         Level::current().run(
@@ -239,7 +239,7 @@ fn gated_activation_backward_of<V: Value>(
     let [grads, gates, ups] = [grad, gate, up].map(contiguous::<V, 1>);
     let (grads, gates, ups) = (grads?, gates?, ups?);
     let (grads, gates, ups) = (values::<V>(&grads), values::<V>(&gates), values::<V>(&ups));
-    let [mut dgate, mut dup] = [(); 2].map(|()| vec![V::nearest(0.0); gates.len()]);
+    let [mut dgate, mut dup] = [(); 2].map(|()| V::zeros(gates.len()));
     let outputs = dgate.par_chunks_mut(PIECE).zip(dup.par_chunks_mut(PIECE));
     let inputs = grads.par_chunks(PIECE).zip(gates.par_chunks(PIECE)).zip(ups.par_chunks(PIECE));
     outputs.zip(inputs).for_each(|((dgate, dup), ((grads, gates), ups))| {

@@ -17,7 +17,7 @@ fn embedding_of<V: Value>(weight: &Tensor<2>, ids: &[u32], scale: Option<f64>) -
     let storage = contiguous::<V, 2>(weight)?;
     let width = weight.dims()[1];
     let (table, scale) = (values::<V>(&storage), rounded::<V>(scale));
-    let mut out = vec![V::nearest(0.0); ids.len() * width];
+    let mut out = V::zeros(ids.len() * width);
     out.par_chunks_mut(ROWS * width.max(1)).zip(ids.par_chunks(ROWS)).for_each(|(out, ids)| {
         Level::current().run(
             #[inline(always)]
@@ -57,7 +57,7 @@ fn embedding_back_of<V: Value>(
     let mut positions: Vec<usize> = (0..ids.len()).collect();
     positions.sort_by_key(|&position| ids[position]);
     let groups: Vec<&[usize]> = positions.chunk_by(|&a, &b| ids[a] == ids[b]).collect();
-    let mut out = vec![V::nearest(0.0); vocab * width];
+    let mut out = V::zeros(vocab * width);
     let mut places = Vec::with_capacity(groups.len());
     let (mut rest, mut passed) = (&mut out[..], 0);
     for group in groups {

@@ -6,7 +6,10 @@ use burn::{
 };
 use half::bf16;
 
-use super::product::{Left, Matrix, Nf4, Operand, Out, Stored, Term, product};
+use super::{
+    Value,
+    product::{Left, Matrix, Nf4, Operand, Out, Stored, Term, product},
+};
 use crate::{FourBitWeight, FrozenWeight, LoraFactors, shared_input::InputPanels};
 
 /// A matrix of Flex whose rows lie without gaps between their values, in f32 or bf16.
@@ -75,7 +78,7 @@ pub(crate) fn tensor_of(
     let count = dims[0] * dims[1];
     let data = match dtype {
         DType::BF16 => {
-            let mut out = vec![bf16::ZERO; count];
+            let mut out = bf16::zeros(count);
             product(dims, terms, alpha, Out::Bf16(&mut out));
             TensorData::new(out, dims)
         }

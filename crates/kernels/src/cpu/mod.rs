@@ -20,7 +20,7 @@ use burn::{
     backend::{Flex, flex::FlexTensor},
     tensor::{DType, Device, Tensor, TensorData},
 };
-use half::bf16;
+use half::{bf16, vec::HalfBitsVecExt};
 
 use self::level::Level;
 
@@ -43,6 +43,8 @@ pub(crate) trait Value: burn::tensor::Element + bytemuck::Pod + Send + Sync {
     fn widen(self) -> f32;
     /// The nearest value, ties to even.
     fn nearest(value: f32) -> Self;
+    /// Zeros in memory that nobody has written yet.
+    fn zeros(count: usize) -> Vec<Self>;
 }
 
 impl Value for f32 {
@@ -57,6 +59,10 @@ impl Value for f32 {
     fn nearest(value: f32) -> Self {
         value
     }
+
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0.0; count]
+    }
 }
 
 impl Value for bf16 {
@@ -70,6 +76,11 @@ impl Value for bf16 {
     #[inline(always)]
     fn nearest(value: f32) -> Self {
         product::nearest_bf16(value)
+    }
+
+    fn zeros(count: usize) -> Vec<Self> {
+        // Zeros of a type that is not the language's own would be written one by one.
+        vec![0u16; count].reinterpret_into()
     }
 }
 
