@@ -19,8 +19,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from compare_peers import (QUIET, TUNED, add_common, build, check_files, free_name, head, is_ok, measured, new_record,
-                           notes, positive, write)
+from compare_peers import (QUIET, TUNED, add_common, build, check_files, free_name, head, is_ok, new_record, notes,
+                           positive, taken, write)
 
 # The rows and the ratio that ours is to reach.
 FLOORS = {
@@ -59,20 +59,12 @@ def main():
         only = [f"--only={row}" for row in group]
         turns = [("ours", "default", ours + only, {}),
                  ("peer", "tuned", peer + ([] if args.peer_script else only), TUNED)] * args.rounds
-        gone = {"peer"} if args.skip_peer_bf16 and is_bf16(group[0]) else set()
-        for number, (side, allocator, command, environment) in enumerate(turns):
-            # What failed once, or was too slow, would only be so again.
-            if side in gone:
-                continue
-            run = {"row": group[0] if len(group) == 1 else "all", "round": number // 2, "side": side,
-                   "allocator": allocator}
-            run |= measured(command, environment, args.timeout)
-            if run["status"] != "ok":
-                gone.add(side)
+        left_out = [("peer", "tuned")] if args.skip_peer_bf16 and is_bf16(group[0]) else []
+        for run in taken(group[0] if len(group) == 1 else "all", turns, args.timeout, left_out):
             run["rates"] = dict.fromkeys(group) | {row: rate for row, rate in rates(run).items() if row in group}
             record["runs"].append(run)
             write(out, record)
-            print(f"{run['row']:32} {side:4} {summary(run)}", file=sys.stderr)
+            print(f"{run['row']:32} {run['side']:4} {summary(run)}", file=sys.stderr)
     print(table(record))
     print(f"\n{os.path.relpath(out)}", file=sys.stderr)
 

@@ -69,18 +69,10 @@ def main():
         theirs = shared + (["--grad-ckpt"] if is_checkpointed else [])
         turns = [("ours", "default", ours + own, {}), ("peer", "tuned", peer + theirs, TUNED)] * args.rounds
         turns.append(("peer", "default", peer + theirs + MEMORY_STEPS, {}))
-        gone = set()
-        for number, (side, allocator, command, environment) in enumerate(turns):
-            # What failed once, or was too slow, would only be so again; but fewer steps may be fast enough.
-            if (side, allocator) in gone:
-                continue
-            run = {"row": row, "round": number // 2, "side": side, "allocator": allocator}
-            run |= measured(command, environment, args.timeout)
-            if run["status"] != "ok":
-                gone.add((side, allocator))
+        for run in taken(row, turns, args.timeout):
             record["runs"].append(run)
             write(out, record)
-            print(f"{row:20} {side:4} {allocator:7} {summary(run)}", file=sys.stderr)
+            print(f"{row:20} {run['side']:4} {run['allocator']:7} {summary(run)}", file=sys.stderr)
     print(table(record))
     print(f"\n{os.path.relpath(out)}", file=sys.stderr)
 
@@ -150,6 +142,23 @@ def new_record(args, *options):
         "threads": args.threads,
     }
     return record | {name: getattr(args, name) for name in options} | {"timeout_s": args.timeout, "runs": []}
+
+
+def taken(row, turns, timeout, left_out=()):
+    """Runs (side, allocator, command, environment) one after the other, and yields what each measured.
+
+    What failed once, or was too slow, would only be so again: it is left out from then on. With another allocator it
+    is tried, because that run may be shorter.
+    """
+    gone = set(left_out)
+    for number, (side, allocator, command, environment) in enumerate(turns):
+        if (side, allocator) in gone:
+            continue
+        run = {"row": row, "round": number // 2, "side": side, "allocator": allocator}
+        run |= measured(command, environment, timeout)
+        if run["status"] != "ok":
+            gone.add((side, allocator))
+        yield run
 
 
 def measured(command, environment, timeout, lines=1):

@@ -163,13 +163,12 @@ fn softmax(
 
 /// `cap·tanh(score / cap)` (Gemma 2, arXiv:2408.00118, §2), and its derivative `1 − tanh²`.
 fn soften(scores: &mut [f32], slopes: Option<&mut [f32]>, cap: f32) {
-    // tanh(x) = 1 − 2/(e²ˣ + 1)
-    let factor = 2.0 / cap;
+    let factor = 1.0 / cap;
     Level::current().run(
         #[inline(always)]
         || {
             for score in scores.iter_mut() {
-                *score = 1.0 - 2.0 / (vector::exp(*score * factor) + 1.0);
+                *score = vector::tanh(*score * factor);
             }
         },
     );

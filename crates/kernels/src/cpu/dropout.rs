@@ -29,23 +29,14 @@ fn dropped_to<V: Value, W: Value>(x: &Tensor<2>, dropout: &Dropout) -> Option<Te
     let input = contiguous::<V, 2>(x)?;
     let [rows, width] = x.dims();
     let mut out = W::zeros(rows * width);
-    let piece = rows_per_piece(width);
-    let pieces =
-        out.par_chunks_mut(piece * width.max(1)).zip(values::<V>(&input).par_chunks(piece * width.max(1)));
-    pieces.enumerate().for_each(|(index, (out, x))| {
-        Level::current().run(
-            #[inline(always)]
-            || {
-                let rows = out.chunks_exact_mut(width.max(1)).zip(x.chunks_exact(width.max(1)));
-                for (row, (out, x)) in rows.enumerate() {
-                    let row = dropout.row(index * piece + row);
-                    for (feature, (out, x)) in out.iter_mut().zip(x).enumerate() {
-                        *out = W::nearest(x.widen() * row.factor(feature));
-                    }
-                }
-            },
-        );
-    });
+    over_rows(
+        &mut out,
+        values::<V>(&input),
+        width,
+        dropout,
+        #[inline(always)]
+        |_, x, factor| W::nearest(x.widen() * factor),
+    );
     Some(tensor(out, [rows, width], &x.device()))
 }
 
@@ -70,21 +61,38 @@ fn added<V: Value>(base: Tensor<2>, through: &[f32], dropout: &Dropout) -> Tenso
     let ([_, width], device) = (base.dims(), base.device());
     let mut data = base.into_data();
     let out = data.as_mut_slice::<V>().expect("values of the tensor's dtype");
-    let piece = rows_per_piece(width);
-    let pieces = out.par_chunks_mut(piece * width.max(1)).zip(through.par_chunks(piece * width.max(1)));
-    pieces.enumerate().for_each(|(index, (out, through))| {
+    over_rows(
+        out,
+        through,
+        width,
+        dropout,
+        #[inline(always)]
+        |before, through, factor| V::nearest(before.widen() + through * factor),
+    );
+    Tensor::from_data(data, (&device, V::DTYPE))
+}
+
+/// Writes `f(out, x, factor)` over each value of `out [n, width]`, with that of `x` and its factor.
+fn over_rows<V: Value, W: Value>(
+    out: &mut [W],
+    x: &[V],
+    width: usize,
+    dropout: &Dropout,
+    f: impl Fn(W, V, f32) -> W + Sync,
+) {
+    let (width, rows) = (width.max(1), rows_per_piece(width));
+    let pieces = out.par_chunks_mut(rows * width).zip(x.par_chunks(rows * width));
+    pieces.enumerate().for_each(|(index, (out, x))| {
         Level::current().run(
             #[inline(always)]
             || {
-                let rows = out.chunks_exact_mut(width.max(1)).zip(through.chunks_exact(width.max(1)));
-                for (row, (out, through)) in rows.enumerate() {
-                    let row = dropout.row(index * piece + row);
-                    for (feature, (out, through)) in out.iter_mut().zip(through).enumerate() {
-                        *out = V::nearest(out.widen() + through * row.factor(feature));
+                for (row, (out, x)) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).enumerate() {
+                    let factors = dropout.row(index * rows + row);
+                    for (feature, (out, x)) in out.iter_mut().zip(x).enumerate() {
+                        *out = f(*out, *x, factors.factor(feature));
                     }
                 }
             },
         );
     });
-    Tensor::from_data(data, (&device, V::DTYPE))
 }

@@ -42,7 +42,12 @@ fn halves(values: &[f32]) -> Vec<bf16> {
 }
 
 fn four_bit(values: &[f32], dims: [usize; 2]) -> QuantState {
-    QuantConfig::nf4().quantize(values, dims).expect("finite values quantize")
+    in_blocks(values, dims, 64)
+}
+
+fn in_blocks(values: &[f32], dims: [usize; 2], block_size: usize) -> QuantState {
+    let config = QuantConfig::nf4().with_block_size(block_size);
+    config.quantize(values, dims).expect("finite values quantize")
 }
 
 fn nf4(state: &QuantState) -> Stored<'_> {
@@ -66,12 +71,12 @@ fn dense(operand: &Operand<'_>) -> Vec<f64> {
     (0..rows * columns).map(|i| f64::from(at(i / columns, i % columns))).collect()
 }
 
-fn wanted(dims: [usize; 2], terms: &[Term<'_>], alpha: f32) -> Vec<f64> {
+fn wanted(dims: [usize; 2], operands: &[(Operand<'_>, Operand<'_>)], alpha: f32) -> Vec<f64> {
     let [m, n] = dims;
     let mut out = vec![0.0; m * n];
-    for term in terms {
-        let depth = term.right.dims()[0];
-        let (left, right) = (dense(&term.left.operand), dense(&term.right));
+    for (left, right) in operands {
+        let depth = right.dims()[0];
+        let (left, right) = (dense(left), dense(right));
         for row in 0..m {
             for column in 0..n {
                 let sum: f64 = (0..depth).map(|k| left[row * depth + k] * right[k * n + column]).sum();
@@ -93,11 +98,11 @@ fn assert_close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
 
 /// Runs a sum at every level, into f32 and into bf16; the second time with its left operands packed already.
 fn check(dims: [usize; 2], operands: &[(Operand<'_>, Operand<'_>)], what: &str) {
+    let want = wanted(dims, operands, 0.75);
     for level in Level::available() {
         let lefts: Vec<Left<'_>> = operands.iter().map(|(left, _)| Left::new(*left)).collect();
         let terms = lefts.iter().zip(operands).map(|(left, (_, right))| Term::new(left, *right));
         let terms = &terms.collect::<Vec<_>>()[..];
-        let want = wanted(dims, terms, 0.75);
         // Left over from an earlier product, so that what is not written shows.
         let mut out = vec![f32::NAN; dims[0] * dims[1]];
         product_at(level, dims, terms, 0.75, Out::F32(&mut out));
@@ -134,6 +139,20 @@ fn every_storage_and_orientation_at_every_size() {
                     );
                 }
             }
+        }
+    }
+}
+
+/// A row of codes that is one block or several, and blocks that end within a row.
+#[test]
+fn codes_in_blocks_of_every_size() {
+    for rows in 1..=5 {
+        for (depth, block_size) in [(32, 32), (96, 32), (256, 128), (256, 256), (192, 128)] {
+            let (x, w) = (values(rows * depth, 1), values(9 * depth, 2));
+            let state = in_blocks(&w, [9, depth], block_size);
+            let left = Operand::plain(Matrix::new(Stored::F32(&x), [rows, depth]));
+            let right = Operand::transposed(Matrix::new(nf4(&state), [9, depth]));
+            check([rows, 9], &[(left, right)], &format!("{rows} rows, {depth} in blocks of {block_size}"));
         }
     }
 }
