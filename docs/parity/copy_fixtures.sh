@@ -3,8 +3,8 @@
 #   docs/parity/copy_fixtures.sh [FIXTURES]        FIXTURES: the folder that holds models/ and data-eval/
 # Everything else is read from FIXTURES by tests that say `skipped` where it is absent. Left out for size: the other
 # variants (modules_to_save_lm_head is a part of modules_to_save_embed_and_head), lora_all_linear of the models other
-# than llama2, most merged.safetensors of llama2's variants, tokenizer.model, the chat templates of the trl wheel, and
-# the large quant4 weights.
+# than llama2, most merged.safetensors of llama2's variants, tokenizer.model (but for the tokenizers' own test), the chat
+# templates of the trl wheel, and the large quant4 weights.
 set -euo pipefail
 shopt -s nullglob
 
@@ -42,7 +42,7 @@ copy data-eval qa.json perplexity_lm_eval.json
 python3 "$root/docs/parity/subset_quant4.py"
 
 # What the models read is tokenizer.json; the merged weights of two variants cover the arithmetic of merging.
-find "$to" -name tokenizer.model -delete
+find "$to" -name tokenizer.model -not -path "$to/tokenizers/*" -delete
 for variant in lora_all_linear rank_pattern regex_target exclude_modules layers_to_transform modules_to_save_embed_and_head \
   r1_high_alpha; do
   rm "$to/peft/llama2/$variant/merged.safetensors"

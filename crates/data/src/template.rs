@@ -47,6 +47,7 @@ const NAME: &str = "chat_template";
 /// ```
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
+    source: String,
     environment: Environment<'static>,
     has_generation_tags: bool,
 }
@@ -85,7 +86,7 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, rewritten.unwrap_or_else(|| source.to_owned()))
             .map_err(|error| template_error(&error))?;
-        let mut template = Self { environment, has_generation_tags };
+        let mut template = Self { source: source.to_owned(), environment, has_generation_tags };
         for (name, text) in [("bos_token", bos), ("eos_token", eos)] {
             if let Some(text) = text {
                 template = template.with_variable(name, text);
@@ -107,6 +108,11 @@ impl ChatTemplate {
     pub fn with_clock(mut self, unix_seconds: i64) -> Self {
         self.environment.add_function("strftime_now", move |format: String| strftime(&format, unix_seconds));
         self
+    }
+
+    /// The source, as it was given.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// Whether the template marks assistant text with `{% generation %}` tags.

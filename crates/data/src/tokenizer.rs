@@ -1,18 +1,28 @@
 //! Text to token ids and back.
 
+mod beside;
+mod files;
+
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use self::beside::Beside;
+use self::files::{chat_template_of, error, read, read_object, token_text};
 use crate::error::DataError;
+use crate::sentencepiece::{
+    Conversion, SentencePieceAlgorithm, SentencePieceModel, post_processor, to_tokenizer,
+};
 use crate::template::ChatTemplate;
 
 /// The special tokens that a tokenizer configuration names.
 const ROLES: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
+
+/// Where it lists those without a role.
+const ADDITIONAL: &str = "additional_special_tokens";
 
 /// A tokenizer as Hugging Face's model directories hold it, with its special tokens and chat template.
 ///
@@ -23,7 +33,7 @@ pub struct Tokenizer {
     path: PathBuf,
     /// In the order of [`ROLES`].
     special: [Option<SpecialToken>; 4],
-    /// Ids of every token that `tokenizer.json` calls special.
+    /// Ids of every token that the tokenizer's file calls special.
     special_ids: HashSet<u32>,
     template: Option<ChatTemplate>,
 }
@@ -40,13 +50,21 @@ impl Tokenizer {
     /// | file | what is read |
     /// |---|---|
     /// | `tokenizer.json` | everything that turns text into ids; its own truncation and padding are switched off |
+    /// | `tokenizer.model` | the same, where there is no `tokenizer.json`: a SentencePiece model, see below |
     /// | `tokenizer_config.json` | `bos_token`, `eos_token`, `pad_token`, `unk_token`, each a string or an object with `content`; `chat_template` |
     /// | `special_tokens_map.json` | the special tokens that `tokenizer_config.json` does not name |
     /// | `chat_template.jinja` | the chat template; it wins over `tokenizer_config.json` |
     ///
-    /// `chat_template` may be a list of named templates, of which `default` is taken. Only `tokenizer.json` must be
-    /// there. Which special tokens are added around a text is for its post-processor to say (`add_bos_token` and the
-    /// like are not looked at).
+    /// `chat_template` may be a list of named templates, of which `default` is taken. Only `tokenizer.json` or
+    /// `tokenizer.model` must be there. Which special tokens are added around a text is for the post-processor of
+    /// `tokenizer.json` to say (`add_bos_token` and the like are not looked at).
+    ///
+    /// A SentencePiece model is converted as transformers 4 does it. Its control pieces and the unknown piece are the
+    /// special tokens, and its own `<s>`, `</s>` and padding piece fill the roles that no other file mentions. More is
+    /// read beside it: `added_tokens_decoder` of `tokenizer_config.json`, else `added_tokens.json`, whose ids must
+    /// follow the model's; and of `tokenizer_config.json` `legacy` (true if it is not there: text behind a special
+    /// token gets a space in front), `add_prefix_space` (as the model says), `add_bos_token` (true for BPE, false for
+    /// Unigram) and `add_eos_token` (false).
     ///
     /// # Errors
     ///
@@ -54,13 +72,26 @@ impl Tokenizer {
     /// vocabulary; [`DataError::Read`] if a file cannot be read.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, DataError> {
         let dir = dir.as_ref();
-        let mut tokenizer = Self::from_file(dir.join("tokenizer.json"))?;
         let config_path = dir.join("tokenizer_config.json");
         let config = read_object(&config_path)?.unwrap_or_default();
+        let (json, model_path) = (dir.join("tokenizer.json"), dir.join("tokenizer.model"));
+        let (mut tokenizer, model) = match read(&json)? {
+            Some(text) => (Self::from_json(json, &text)?, None),
+            None => {
+                let Some(model) = SentencePieceModel::read(&model_path)? else {
+                    return Err(error(&json, "no such file, and no tokenizer.model beside it"));
+                };
+                let beside = Beside::read(dir, &config, &config_path)?;
+                (Self::from_sentencepiece(model_path, &model, &beside)?, Some((model, beside)))
+            }
+        };
         tokenizer.read_special_tokens(&config, &config_path)?;
         let map_path = dir.join("special_tokens_map.json");
-        if let Some(map) = read_object(&map_path)? {
-            tokenizer.read_special_tokens(&map, &map_path)?;
+        let map = read_object(&map_path)?.unwrap_or_default();
+        tokenizer.read_special_tokens(&map, &map_path)?;
+        if let Some((model, beside)) = model {
+            tokenizer.take_roles(&model, |role| config.contains_key(role) || map.contains_key(role));
+            tokenizer.add_around(&model, &beside)?;
         }
         let template_path = dir.join("chat_template.jinja");
         if let Some(source) = read(&template_path)? {
@@ -72,29 +103,68 @@ impl Tokenizer {
         }
     }
 
-    /// Reads a `tokenizer.json` alone: without special tokens by role and without a chat template.
+    /// Reads a `tokenizer.json` alone: without special tokens by role and without a chat template. A file with the
+    /// extension `model` is read as a SentencePiece model, with the special tokens that it names.
     ///
     /// # Errors
     ///
     /// As [`Tokenizer::from_dir`].
     pub fn from_file(path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let path = path.into();
-        let Some(text) = read(&path)? else {
-            let message = "no such file (a sentencepiece tokenizer.model has to be converted to a tokenizer.json first)";
-            return Err(DataError::Tokenizer { path, message: message.to_owned() });
-        };
-        let mut inner = match tokenizers::Tokenizer::from_bytes(text) {
-            Ok(inner) => inner,
-            Err(error) => return Err(DataError::Tokenizer { path, message: error.to_string() }),
-        };
-        // A saved truncation or padding would change ids behind the caller's back.
-        if let Err(error) = inner.with_truncation(None) {
-            return Err(DataError::Tokenizer { path, message: error.to_string() });
+        if path.extension() == Some(OsStr::new("model")) {
+            let Some(model) = SentencePieceModel::read(&path)? else {
+                return Err(error(&path, "no such file"));
+            };
+            let beside = Beside::default();
+            let mut tokenizer = Self::from_sentencepiece(path, &model, &beside)?;
+            tokenizer.take_roles(&model, |_| false);
+            tokenizer.add_around(&model, &beside)?;
+            return Ok(tokenizer);
         }
+        match read(&path)? {
+            Some(text) => Self::from_json(path, &text),
+            None => Err(error(&path, "no such file")),
+        }
+    }
+
+    fn from_json(path: PathBuf, text: &str) -> Result<Self, DataError> {
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(text).map_err(|wrong| error(&path, wrong.to_string()))?;
+        // A saved truncation or padding would change ids behind the caller's back.
+        inner.with_truncation(None).map_err(|wrong| error(&path, wrong.to_string()))?;
         inner.with_padding(None);
+        Ok(Self::of(inner, path))
+    }
+
+    /// The model with the tokens added to it; roles, and what is put around a text, are for the caller.
+    fn from_sentencepiece(
+        path: PathBuf,
+        model: &SentencePieceModel,
+        beside: &Beside,
+    ) -> Result<Self, DataError> {
+        let wrong = |message: tokenizers::Error| error(&path, message.to_string());
+        let conversion =
+            Conversion { legacy: beside.legacy.unwrap_or(true), add_prefix_space: beside.add_prefix_space };
+        let mut inner = to_tokenizer(model, conversion).map_err(wrong)?;
+        for (id, token) in &beside.added {
+            inner.add_tokens([token.clone()]).map_err(wrong)?;
+            let found = inner.token_to_id(&token.content);
+            if found != Some(*id) {
+                let found = found.map_or("none".to_owned(), |found| found.to_string());
+                let message = format!(
+                    "the added token {:?} has the id {id} in the files beside, here {found}",
+                    token.content
+                );
+                return Err(error(&path, message));
+            }
+        }
+        Ok(Self::of(inner, path))
+    }
+
+    fn of(inner: tokenizers::Tokenizer, path: PathBuf) -> Self {
         let added = inner.get_added_tokens_decoder();
         let special_ids = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
-        Ok(Self { inner, path, special: [None, None, None, None], special_ids, template: None })
+        Self { inner, path, special: [None, None, None, None], special_ids, template: None }
     }
 
     /// The same tokenizer with another chat template.
@@ -114,40 +184,61 @@ impl Tokenizer {
     }
 
     fn with_template_of(self, source: &str, path: &Path) -> Result<Self, DataError> {
-        self.with_chat_template(source)
-            .map_err(|error| DataError::Tokenizer { path: path.to_owned(), message: error.to_string() })
+        self.with_chat_template(source).map_err(|wrong| error(path, wrong.to_string()))
     }
 
     /// Takes over the special tokens that are not known yet.
     fn read_special_tokens(&mut self, config: &Map<String, Value>, path: &Path) -> Result<(), DataError> {
         let mut wrong = Vec::new();
         for (role, slot) in ROLES.into_iter().zip(&mut self.special) {
-            let text = match config.get(role) {
-                None | Some(Value::Null) => continue,
-                Some(Value::String(text)) => text,
-                Some(Value::Object(token)) => match token.get("content") {
-                    Some(Value::String(text)) => text,
-                    _ => {
-                        wrong.push(format!("{role} is an object without a string `content`"));
-                        continue;
-                    }
-                },
-                Some(_) => {
-                    wrong.push(format!("{role} is neither a string nor an object"));
+            let text = match token_text(config, role) {
+                Ok(Some(text)) => text,
+                Ok(None) => continue,
+                Err(message) => {
+                    wrong.push(message);
                     continue;
                 }
             };
             if slot.is_none() {
                 match self.inner.token_to_id(text) {
-                    Some(id) => *slot = Some(SpecialToken { text: text.clone(), id }),
-                    None => wrong.push(format!("{role} {text:?} is not in the vocabulary of tokenizer.json")),
+                    Some(id) => *slot = Some(SpecialToken { text: text.to_owned(), id }),
+                    None => {
+                        let file = self.path.file_name().unwrap_or_default().display();
+                        wrong.push(format!("{role} {text:?} is not in the vocabulary of {file}"));
+                    }
                 }
             }
         }
-        if wrong.is_empty() {
-            return Ok(());
+        if wrong.is_empty() { Ok(()) } else { Err(error(path, wrong.join("; "))) }
+    }
+
+    /// Fills the roles that no file mentions with the model's own pieces.
+    fn take_roles(&mut self, model: &SentencePieceModel, is_mentioned: impl Fn(&str) -> bool) {
+        let ids = [model.bos_id(), model.eos_id(), model.pad_id(), Some(model.unk_id())];
+        for ((role, slot), id) in ROLES.into_iter().zip(&mut self.special).zip(ids) {
+            if slot.is_none() && !is_mentioned(role) {
+                *slot = id.map(|id| SpecialToken { text: model.pieces()[id as usize].text.clone(), id });
+            }
         }
-        Err(DataError::Tokenizer { path: path.to_owned(), message: wrong.join("; ") })
+    }
+
+    /// Sets what a SentencePiece model's tokenizer puts around a text.
+    fn add_around(&mut self, model: &SentencePieceModel, beside: &Beside) -> Result<(), DataError> {
+        let by_default = [model.algorithm() == SentencePieceAlgorithm::Bpe, false];
+        let asked = [("add_bos_token", beside.add_bos_token), ("add_eos_token", beside.add_eos_token)];
+        let mut around = [None, None];
+        for (index, (key, asked)) in asked.into_iter().enumerate() {
+            let token = self.special[index].as_ref();
+            if asked == Some(true) && token.is_none() {
+                return Err(error(&self.path, format!("{key} is true, and there is no such token")));
+            }
+            let token = token.map(|token| (token.text.as_str(), token.id));
+            around[index] = token.filter(|_| asked.unwrap_or(by_default[index]));
+        }
+        let [bos, eos] = around;
+        let template = post_processor(bos, eos).map_err(|wrong| self.error(wrong))?;
+        self.inner.with_post_processor(template);
+        Ok(())
     }
 
     /// The ids of a text; with `add_special`, the post-processor adds its special tokens (most often BOS in front).
@@ -198,7 +289,7 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// Whether `tokenizer.json` calls the token special.
+    /// Whether the tokenizer's file calls the token special.
     pub fn is_special(&self, id: u32) -> bool {
         self.special_ids.contains(&id)
     }
@@ -252,8 +343,8 @@ impl Tokenizer {
         self.special[index].as_ref()
     }
 
-    fn error(&self, error: tokenizers::Error) -> DataError {
-        DataError::Tokenizer { path: self.path.clone(), message: error.to_string() }
+    fn error(&self, wrong: tokenizers::Error) -> DataError {
+        error(&self.path, wrong.to_string())
     }
 }
 
@@ -265,57 +356,5 @@ impl fmt::Debug for Tokenizer {
             .field("special", &self.special)
             .field("chat_template", &self.template.is_some())
             .finish_non_exhaustive()
-    }
-}
-
-/// The text of a file; `None` if there is no such file.
-fn read(path: &Path) -> Result<Option<String>, DataError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(DataError::Read { path: path.to_owned(), source }),
-    }
-}
-
-/// The JSON object in a file; `None` if there is no such file.
-fn read_object(path: &Path) -> Result<Option<Map<String, Value>>, DataError> {
-    let Some(text) = read(path)? else {
-        return Ok(None);
-    };
-    let message = match serde_json::from_str(&text) {
-        Ok(Value::Object(object)) => return Ok(Some(object)),
-        Ok(_) => "not a JSON object".to_owned(),
-        Err(error) => format!("not valid JSON: {error}"),
-    };
-    Err(DataError::Tokenizer { path: path.to_owned(), message })
-}
-
-/// The source in `chat_template`: a string, or the template named `default` (else the only one) of a list.
-fn chat_template_of(config: &Map<String, Value>, path: &Path) -> Result<Option<String>, DataError> {
-    let error = |message: String| DataError::Tokenizer { path: path.to_owned(), message };
-    let named = match config.get("chat_template") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(source)) => return Ok(Some(source.clone())),
-        Some(Value::Array(named)) => named,
-        Some(_) => {
-            return Err(error("chat_template is neither a string nor a list of named templates".to_owned()));
-        }
-    };
-    let mut templates = Vec::with_capacity(named.len());
-    for (index, entry) in named.iter().enumerate() {
-        let text = |key: &str| entry.get(key).and_then(Value::as_str);
-        match (text("name"), text("template")) {
-            (Some(name), Some(source)) => templates.push((name, source)),
-            _ => return Err(error(format!("chat_template[{index}] has no strings `name` and `template`"))),
-        }
-    }
-    let default = templates.iter().find(|(name, _)| *name == "default");
-    match (default, templates.as_slice()) {
-        (Some((_, source)), _) | (None, [(_, source)]) => Ok(Some((*source).to_owned())),
-        (None, []) => Ok(None),
-        (None, _) => {
-            let names: Vec<&str> = templates.iter().map(|(name, _)| *name).collect();
-            Err(error(format!("chat_template has no template named default, only {}", names.join(", "))))
-        }
     }
 }

@@ -89,6 +89,15 @@ pub enum ModelError {
         source: io::Error,
     },
 
+    /// A GGUF file contradicts itself, or cannot hold what it was to be written with.
+    #[error("{}: {message}", .path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was wanted.
+        message: String,
+    },
+
     /// A quantized weight contradicts itself.
     #[error(transparent)]
     Quant(#[from] burnisher_quant::QuantError),

@@ -25,6 +25,7 @@ mod checkpointing;
 mod config;
 mod decoder;
 mod error;
+mod export;
 mod families;
 mod generate;
 mod init;
@@ -45,6 +46,10 @@ pub use crate::{
     },
     decoder::{CausalLm, ModelInput},
     error::{CheckpointProblem, ConfigProblem, ModelError},
+    export::{
+        GgmlType, GgufArray, GgufFile, GgufOptions, GgufReport, GgufTensor, GgufValue, export_gguf,
+        export_gguf_adapter, write_gguf,
+    },
     generate::{GenerateConfig, stop_ids},
     load::{ComputeDtype, LoadConfig},
     sample::{SampleConfig, Sampling},

@@ -245,7 +245,7 @@ fn is_shard(name: &str) -> bool {
 }
 
 /// Writes a temporary file beside `path`, flushes it to the disk and renames it.
-fn write_atomically(
+pub(crate) fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
 ) -> Result<(), ModelError> {

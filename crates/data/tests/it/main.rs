@@ -5,6 +5,7 @@ mod dedup;
 mod encode;
 mod leak;
 mod pack;
+mod sentencepiece;
 mod source;
 mod split;
 mod template;

@@ -280,7 +280,8 @@ fn open_file(path: &Path, name: &str) -> Result<(Bytes, Header), Vec<CheckpointP
     Ok((bytes, header))
 }
 
-fn map_file(path: &Path) -> io::Result<Bytes> {
+/// A file as memory that is read from it on demand.
+pub(crate) fn map_file(path: &Path) -> io::Result<Bytes> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod config;
 mod generate;
+mod gguf;
 mod init;
 mod load;
 mod logits;
