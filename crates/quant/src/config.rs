@@ -9,13 +9,19 @@ use crate::state::{QuantState, element_count};
 pub enum QuantType {
     /// NormalFloat: the levels of [`NF4`](crate::NF4).
     Nf4,
+    /// bitsandbytes' own 4-bit float: the levels of [`FP4`](crate::FP4).
+    Fp4,
 }
 
 impl QuantType {
-    /// The name in bitsandbytes' files: `nf4`.
+    /// Every code, for reading names.
+    pub(crate) const ALL: [Self; 2] = [Self::Nf4, Self::Fp4];
+
+    /// The name in bitsandbytes' files: `nf4` or `fp4`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Nf4 => "nf4",
+            Self::Fp4 => "fp4",
         }
     }
 }
@@ -59,7 +65,7 @@ impl SourceDtype {
 ///
 /// | field | default | bitsandbytes |
 /// |---|---|---|
-/// | `quant_type` | NF4 | `bnb_4bit_quant_type` (there the default is fp4) |
+/// | `quant_type` | none | `bnb_4bit_quant_type`, fp4 there |
 /// | `block_size` | 64 | 64 |
 /// | `double_quant` | false | `bnb_4bit_use_double_quant`, false in transformers |
 /// | `source_dtype` | f32 | the dtype of the weight |
@@ -79,12 +85,17 @@ pub struct QuantConfig {
 impl QuantConfig {
     /// NF4 in blocks of 64, without double quantization, from f32.
     pub fn nf4() -> Self {
-        Self {
-            quant_type: QuantType::Nf4,
-            block_size: 64,
-            double_quant: false,
-            source_dtype: SourceDtype::F32,
-        }
+        Self::new(QuantType::Nf4)
+    }
+
+    /// FP4 in blocks of 64, without double quantization, from f32.
+    pub fn fp4() -> Self {
+        Self::new(QuantType::Fp4)
+    }
+
+    /// A code in blocks of 64, without double quantization, from f32.
+    pub fn new(quant_type: QuantType) -> Self {
+        Self { quant_type, block_size: 64, double_quant: false, source_dtype: SourceDtype::F32 }
     }
 
     /// Sets the number of elements that share an absmax.
@@ -116,7 +127,7 @@ impl QuantConfig {
 
     /// Quantizes a flattened weight `[out, in]`, row-major, on all threads of the current rayon pool.
     ///
-    /// The bytes are those of bitsandbytes' `quantize_4bit` on the CPU; see [`quantize_reference`](crate::quantize_reference).
+    /// The bytes are those of bitsandbytes' `quantize_4bit` on the CPU; see [`QuantType::quantize_reference`].
     ///
     /// # Errors
     ///
@@ -128,7 +139,7 @@ impl QuantConfig {
         if weights.len() != wanted {
             return Err(QuantError::Length { what: "weights", found: weights.len(), wanted });
         }
-        let (packed, absmax) = blockwise::quantize(weights, self.block_size);
+        let (packed, absmax) = blockwise::quantize(self.quant_type, weights, self.block_size);
         if let Some(block) = absmax.iter().position(|value| !value.is_finite()) {
             check_finite("weights", weights, block * self.block_size)?;
         }

@@ -8,9 +8,9 @@ use crate::state::{QuantState, element_count};
 const NESTED_DTYPE: &str = "float32";
 const NESTED_FIELDS: &str = "nested_blocksize, nested_dtype, nested_offset";
 
-/// What the tensor `quant_state.bitsandbytes__nf4` says in JSON.
+/// What the tensor `quant_state.bitsandbytes__nf4`, or `__fp4`, says in JSON.
 pub(crate) struct Description {
-    quant_type: QuantType,
+    pub(crate) quant_type: QuantType,
     pub(crate) block_size: usize,
     pub(crate) source_dtype: SourceDtype,
     pub(crate) shape: [usize; 2],
@@ -76,8 +76,9 @@ impl Description {
         )
     }
 
-    /// Reads the text of the tensor `name`; unknown fields are left alone. Errors: everything that is wrong.
-    pub(crate) fn parse(name: &str, text: &[u8]) -> Result<Self, Vec<QuantError>> {
+    /// Reads the text of the tensor `name`, whose key says `quant_type`; unknown fields are left alone. Errors:
+    /// everything that is wrong.
+    pub(crate) fn parse(name: &str, quant_type: QuantType, text: &[u8]) -> Result<Self, Vec<QuantError>> {
         let fields: Fields = serde_json::from_slice(text).map_err(|source| {
             let name = name.to_owned();
             vec![QuantError::StateJson { name, source }]
@@ -88,8 +89,12 @@ impl Description {
             problems.push(QuantError::StateField { name, field, found, wanted });
         };
 
-        if fields.quant_type != QuantType::Nf4.as_str() {
-            wrong("quant_type", format!("{:?}", fields.quant_type), "\"nf4\"");
+        if fields.quant_type != quant_type.as_str() {
+            let wanted = match quant_type {
+                QuantType::Nf4 => "\"nf4\"",
+                QuantType::Fp4 => "\"fp4\"",
+            };
+            wrong("quant_type", format!("{:?}", fields.quant_type), wanted);
         }
         if check_block_size("weight", fields.blocksize).is_err() {
             wrong("blocksize", fields.blocksize.to_string(), "a power of two from 32 to 4096");
@@ -125,20 +130,16 @@ impl Description {
         };
 
         match (source_dtype, shape) {
-            (Some(source_dtype), Some(shape)) if problems.is_empty() => Ok(Self {
-                quant_type: QuantType::Nf4,
-                block_size: fields.blocksize,
-                source_dtype,
-                shape,
-                nested,
-            }),
+            (Some(source_dtype), Some(shape)) if problems.is_empty() => {
+                Ok(Self { quant_type, block_size: fields.blocksize, source_dtype, shape, nested })
+            }
             _ => Err(problems),
         }
     }
 }
 
-/// A finite number as Python's `repr` spells it: the shortest digits that read back as the same f64, with an exponent of
-/// at least two digits below 1e-4 and from 1e16 on.
+/// A finite number as Python's `repr` spells it: the shortest digits that read back as the same f64, with an exponent
+/// of at least two digits below 1e-4 and from 1e16 on.
 fn python_repr(value: f64) -> String {
     let text = format!("{value:e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((text.as_str(), "0"));

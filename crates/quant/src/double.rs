@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 
 use crate::blockwise::scaled;
-use crate::dynamic_map::{dynamic_map_signed, nearest_signed};
+use crate::dynamic_map::{DynamicMap, dynamic_map_signed};
 
 /// The block size of the nested quantization, fixed in bitsandbytes.
 pub(crate) const NESTED_BLOCK: usize = 256;
@@ -69,9 +69,10 @@ impl Absmax {
 
 /// Quantizes finite absmax to 8 bits, as bitsandbytes' `compress_statistics` does.
 ///
-/// The offset is the mean, summed in f64 and rounded once; torch sums in f32, so the last bit may differ from a checkpoint's.
+/// The offset is the mean, summed in f64 and rounded once; torch sums in f32, so the last bit may differ from a
+/// checkpoint's.
 pub(crate) fn nest(absmax: &[f32]) -> Absmax {
-    let offset = mean(absmax);
+    let (offset, table) = (mean(absmax), DynamicMap::Signed.table());
     let mut codes = vec![0; absmax.len()];
     let mut nested_absmax = vec![0.0; absmax.len().div_ceil(NESTED_BLOCK)];
     codes
@@ -82,7 +83,7 @@ pub(crate) fn nest(absmax: &[f32]) -> Absmax {
         .for_each(|((codes, absmax), largest)| {
             *largest = absmax.iter().fold(0.0f32, |largest, x| largest.max((x - offset).abs()));
             for (code, x) in codes.iter_mut().zip(absmax) {
-                *code = nearest_signed(scaled(x - offset, *largest));
+                *code = table.nearest(scaled(x - offset, *largest));
             }
         });
     Absmax::Nested { codes, nested_absmax, offset, block_size: NESTED_BLOCK }

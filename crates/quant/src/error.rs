@@ -1,6 +1,7 @@
-use crate::tensors::RawDtype;
+use crate::dynamic_map::DynamicMap;
+use crate::raw::RawDtype;
 
-/// Everything that can go wrong between weights, 4-bit state and bitsandbytes' tensors.
+/// Everything that can go wrong between numbers, their quantized form and bitsandbytes' tensors.
 ///
 /// Every message says what was found, what was wanted and where.
 #[derive(Debug, thiserror::Error)]
@@ -44,20 +45,49 @@ pub enum QuantError {
         value: f32,
     },
 
-    /// A tensor that the state of a 4-bit weight needs is absent.
+    /// An option outside its range.
+    #[error("option {name} is {found}, wanted {wanted}")]
+    OptionValue {
+        /// The option.
+        name: &'static str,
+        /// Its value.
+        found: f64,
+        /// What it may be.
+        wanted: &'static str,
+    },
+
+    /// 8-bit codes of another map than their use asks for.
+    #[error("{what}: found the map {found:?}, wanted {wanted:?}")]
+    Map {
+        /// Which codes.
+        what: &'static str,
+        /// Their map.
+        found: DynamicMap,
+        /// The map wanted.
+        wanted: DynamicMap,
+    },
+
+    /// A negative value where the map of the codes has none.
+    #[error("found {value} at index {index}, wanted no negative values for the unsigned map")]
+    Negative {
+        /// Index of the first such value in the slice.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// A tensor that the state of a weight needs is absent.
     #[error("tensor {name} is missing")]
     MissingTensor {
         /// Its full name.
         name: String,
     },
 
-    /// The weight is quantized, but in a format that this version does not read.
-    #[error("tensor {name} says {found}, wanted nf4")]
-    UnsupportedType {
-        /// The tensor with the description of the state.
-        name: String,
-        /// The type it names.
-        found: String,
+    /// Two descriptions of the state of one weight.
+    #[error("found both tensors {} and {}, wanted one of them", .names[0], .names[1])]
+    TwoStates {
+        /// The names of the descriptions.
+        names: [String; 2],
     },
 
     /// A tensor has another element type than the format says.
@@ -95,6 +125,26 @@ pub enum QuantError {
         wanted: usize,
     },
 
+    /// A tensor whose shape has not the wanted form.
+    #[error("tensor {name} has shape {found:?}, wanted {wanted}")]
+    TensorShape {
+        /// Its full name.
+        name: String,
+        /// The shape found.
+        found: Vec<usize>,
+        /// The form wanted.
+        wanted: &'static str,
+    },
+
+    /// The codes of an LLM.int8 weight lie in an order that is no longer written.
+    #[error("tensor {name} says layout {found}, wanted 0, row by row")]
+    WeightFormat {
+        /// The tensor with the layout.
+        name: String,
+        /// The layout it names.
+        found: u8,
+    },
+
     /// The description of the state is not the JSON that bitsandbytes writes.
     #[error("tensor {name} is not a quantization state: {source}")]
     StateJson {
@@ -128,6 +178,15 @@ pub enum QuantError {
         found: f32,
         /// The value of the table.
         wanted: f32,
+    },
+
+    /// Everything that is wrong with the tensors of one LLM.int8 weight.
+    #[error("8-bit weight of {module}: {}", list(.problems))]
+    Int8Tensors {
+        /// The name of the linear layer.
+        module: String,
+        /// Every problem found, in the order of the tensors.
+        problems: Vec<QuantError>,
     },
 
     /// Everything that is wrong with the tensors of one 4-bit weight.

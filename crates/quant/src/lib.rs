@@ -1,4 +1,5 @@
-//! Numbers to fewer bits and back: NF4 with double quantization, byte for byte as bitsandbytes writes it.
+//! Numbers to fewer bits and back: NF4 and FP4, byte for byte as bitsandbytes writes them, 8-bit maps, LLM.int8, and
+//! AdamW with its state in 8 bits.
 //!
 //! Slices in, slices out; the crate knows nothing of tensors, devices or files.
 //! With AVX-512 or AVX2, found when the program runs, it is faster, to the same bits.
@@ -7,14 +8,16 @@
 //!
 //! A weight `[out, in]` is flattened row by row and cut into blocks of [`QuantConfig::block_size`] elements, which run
 //! across row ends. A block keeps its largest magnitude, `absmax`; every element `x` becomes the nearest of the 16
-//! levels of [`NF4`] to `x * (1 / absmax)`, and two codes share a byte, the first in the high nibble:
+//! levels of [`NF4`] or [`FP4`] to `x * (1 / absmax)`, and two codes share a byte, the first in the high nibble:
 //!
 //! ```text
-//! restored[i] = NF4[code[i]] * absmax[i / block_size]
+//! restored[i] = levels[code[i]] * absmax[i / block_size]
 //! absmax[j]   = map[codes[j]] * nested_absmax[j / 256] + offset        (with double quantization)
 //! ```
 //!
 //! That is 4 bits per weight and, with blocks of 64, another 0.5 for the absmax, or 0.127 with double quantization.
+//! The 8-bit formats work alike: [`EightBitState`] has a code of a [`DynamicMap`] per value and an absmax per block,
+//! [`Int8Weight`] an integer per value and an absmax per row.
 //!
 //! # Example
 //!
@@ -45,31 +48,44 @@
 //! |---|---|
 //! | choose block size, double quantization, source dtype | [`QuantConfig`] |
 //! | hold a quantized weight, restore it | [`QuantState`], [`Absmax`] |
-//! | restore a part of a weight, in f32 or bf16 | [`dequantize_range`], [`dequantize_range_bf16`] |
+//! | restore a part of a weight, f32 or bf16 | [`QuantType::dequantize_range`], [`QuantType::dequantize_range_bf16`] |
 //! | read and write bitsandbytes' tensors | [`QuantState::from_tensors`], [`QuantState::to_tensors`], [`RawTensor`] |
-//! | measure what was lost | [`error_report`] |
-//! | check a faster implementation | [`quantize_reference`], [`dequantize_reference`] |
+//! | keep any values in 8 bits, block by block | [`EightBitState`], [`DynamicMap`] |
+//! | train with an optimizer state in 8 bits | [`Adamw8bit`], [`Adamw8bitState`] |
+//! | use LLM.int8 | [`Int8Weight`], [`quantize_rows`], [`outlier_columns`] |
+//! | measure what was lost | [`error_report`], [`block_errors`], [`compare_encodings`] |
+//! | check a faster implementation | [`QuantType::quantize_reference`], [`QuantType::dequantize_reference`] |
 
 #![deny(missing_docs)]
 
+mod adamw8bit;
 mod blockwise;
 mod codebook;
+mod comparison;
 mod config;
 mod description;
 mod double;
 mod dynamic_map;
+mod eight_bit;
 mod error;
+mod int8;
+mod raw;
+mod reader;
 mod report;
 mod simd;
 mod state;
 mod tensors;
 
+pub use adamw8bit::{Adamw8bit, Adamw8bitState, DecayOrder};
 pub use blockwise::{dequantize_range, dequantize_range_bf16, dequantize_reference, quantize_reference};
-pub use codebook::{NF4, NF4_THRESHOLDS};
+pub use codebook::{FP4, FP4_ORDER, FP4_THRESHOLDS, NF4, NF4_THRESHOLDS};
+pub use comparison::{Encoding, EncodingReport, compare_encodings};
 pub use config::{QuantConfig, QuantType, SourceDtype};
 pub use double::Absmax;
-pub use dynamic_map::dynamic_map_signed;
+pub use dynamic_map::{DynamicMap, dynamic_map_signed, dynamic_map_unsigned};
+pub use eight_bit::{EightBitState, quantize_8bit_reference};
 pub use error::QuantError;
-pub use report::{ErrorReport, error_report};
+pub use int8::{Int8Rows, Int8Weight, outlier_columns, quantize_rows};
+pub use raw::{RawDtype, RawTensor};
+pub use report::{BlockError, ErrorReport, block_errors, error_report};
 pub use state::QuantState;
-pub use tensors::{RawDtype, RawTensor};

@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::config::check_block_size;
 use crate::error::QuantError;
+use crate::state::check_length;
 
 /// How far a restored weight is from the original.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,14 +37,7 @@ pub fn error_report(
     restored: &[f32],
     block_size: usize,
 ) -> Result<ErrorReport, QuantError> {
-    check_block_size("error report", block_size)?;
-    if original.len() != restored.len() {
-        return Err(QuantError::Length {
-            what: "restored weight",
-            found: restored.len(),
-            wanted: original.len(),
-        });
-    }
+    check(original, restored, block_size)?;
     let mut report = ErrorReport {
         count: original.len(),
         max_abs: 0.0,
@@ -78,6 +72,41 @@ pub fn error_report(
         report.relative_rms = (error_squares / squares).sqrt() as f32;
     }
     Ok(report)
+}
+
+/// How far one block of a restored weight is from the original.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct BlockError {
+    /// The largest `|restored - original|` in the block.
+    pub max_abs: f32,
+    /// The root of the mean squared error in the block.
+    pub rms: f32,
+}
+
+/// The error of every block of a restored weight, in order; as [`error_report`], block by block.
+///
+/// # Errors
+///
+/// As [`error_report`].
+pub fn block_errors(
+    original: &[f32],
+    restored: &[f32],
+    block_size: usize,
+) -> Result<Vec<BlockError>, QuantError> {
+    check(original, restored, block_size)?;
+    let blocks = original.chunks(block_size).zip(restored.chunks(block_size));
+    let error = |(before, after): (&[f32], &[f32])| {
+        let errors = before.iter().zip(after).map(|(x, y)| (y - x).abs());
+        let squares = errors.clone().map(|error| f64::from(error).powi(2)).sum();
+        BlockError { max_abs: errors.fold(0.0, f32::max), rms: root_mean(squares, before.len()) }
+    };
+    Ok(blocks.map(error).collect())
+}
+
+fn check(original: &[f32], restored: &[f32], block_size: usize) -> Result<(), QuantError> {
+    check_block_size("error report", block_size)?;
+    check_length("restored weight", restored.len(), original.len())
 }
 
 fn root_mean(sum: f64, count: usize) -> f32 {
@@ -116,6 +145,22 @@ mod tests {
         assert!((report.rms - (0.8125f32 / 96.0).sqrt()).abs() < 1e-7);
         assert_eq!(report.rms, report.relative_rms);
         assert!((report.worst_block_rms - (0.5625f32 / 32.0).sqrt()).abs() < 1e-7);
+    }
+
+    #[test]
+    fn every_block_has_its_error() {
+        let original = [1.0f32; 70];
+        let mut restored = original;
+        (restored[3], restored[40], restored[69]) = (1.5, 0.0, f32::NAN);
+        let blocks = block_errors(&original, &restored, 32).expect("equal lengths");
+        let found: Vec<f32> = blocks.iter().map(|block| block.max_abs).collect();
+        assert_eq!(found, [0.5, 1.0, 0.0]);
+        assert_eq!(blocks[0].rms, (0.25f32 / 32.0).sqrt());
+        assert_eq!(blocks[1].rms, (1.0f32 / 32.0).sqrt());
+        assert!(blocks[2].rms.is_nan());
+        let report = error_report(&original[..64], &restored[..64], 32).expect("equal lengths");
+        assert_eq!((report.worst_block, report.worst_block_rms), (1, blocks[1].rms));
+        assert!(block_errors(&[], &[], 64).expect("equal lengths").is_empty());
     }
 
     #[test]

@@ -28,7 +28,8 @@ impl QuantState {
     ///
     /// # Errors
     ///
-    /// The first thing that does not fit: a block size, the product of the shape, a length, or a scale that is not finite.
+    /// The first thing that does not fit: a block size, the product of the shape, a length, or a scale that is not
+    /// finite.
     pub fn new(
         quant_type: QuantType,
         packed: Vec<u8>,
@@ -128,12 +129,12 @@ impl QuantState {
     /// [`QuantError::Length`] unless `out` holds exactly `out * in` elements.
     pub fn dequantize_bf16_into(&self, out: &mut [u16]) -> Result<(), QuantError> {
         check_length("output of dequantize_bf16_into", out.len(), self.count())?;
-        blockwise::dequantize_bf16(&self.packed, &self.scales(), self.block_size, out);
+        blockwise::dequantize_bf16(self.quant_type, &self.packed, &self.scales(), self.block_size, out);
         Ok(())
     }
 
     fn restore(&self, out: &mut [f32]) {
-        blockwise::dequantize(&self.packed, &self.scales(), self.block_size, out);
+        blockwise::dequantize(self.quant_type, &self.packed, &self.scales(), self.block_size, out);
     }
 
     /// The absmax, copied only where they have to be restored.
@@ -163,6 +164,6 @@ pub(crate) fn element_count(shape: [usize; 2]) -> Result<usize, QuantError> {
     shape[0].checked_mul(shape[1]).ok_or(QuantError::ShapeOverflow { shape })
 }
 
-fn check_length(what: &'static str, found: usize, wanted: usize) -> Result<(), QuantError> {
+pub(crate) fn check_length(what: &'static str, found: usize, wanted: usize) -> Result<(), QuantError> {
     if found == wanted { Ok(()) } else { Err(QuantError::Length { what, found, wanted }) }
 }

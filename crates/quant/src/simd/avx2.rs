@@ -2,7 +2,7 @@ use std::arch::x86_64::*;
 
 use super::blocks::{self, Codes, GROUP, GROUP_BYTES};
 use super::{Kernels, portable};
-use crate::codebook::{NF4, NF4_THRESHOLDS};
+use crate::codebook::Codebook;
 
 static KERNELS: Kernels = Kernels { name: "AVX2", restore_f32, restore_bf16, quantize };
 
@@ -21,15 +21,15 @@ fn restore_bf16(codes: Codes<'_>, start: usize, out: &mut [u16]) {
     unsafe { restore_bf16_avx2(codes, start, out) }
 }
 
-fn quantize(weights: &[f32], block_size: usize, packed: &mut [u8], absmax: &mut [f32]) {
+fn quantize(book: &Codebook, weights: &[f32], block_size: usize, packed: &mut [u8], absmax: &mut [f32]) {
     // SAFETY: `kernels` found AVX2.
-    unsafe { quantize_avx2(weights, block_size, packed, absmax) }
+    unsafe { quantize_avx2(book, weights, block_size, packed, absmax) }
 }
 
 /// The 16 products of a block lie in two registers; the upper bit of a code chooses the register, the others the lane.
 #[target_feature(enable = "avx2")]
 fn restore_f32_avx2(codes: Codes<'_>, start: usize, out: &mut [f32]) {
-    let (levels, _) = NF4.as_chunks::<8>();
+    let (levels, _) = codes.book.levels.as_chunks::<8>();
     let levels = [load(&levels[0]), load(&levels[1])];
     // Of the four bytes of a word: what shifts each nibble to bit 0, and its upper bit to bit 31.
     let to_index = _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24);
@@ -54,7 +54,7 @@ fn restore_f32_avx2(codes: Codes<'_>, start: usize, out: &mut [f32]) {
 /// The 16 products of a block are rounded once; a code then looks up their low and their high bytes.
 #[target_feature(enable = "avx2")]
 fn restore_bf16_avx2(codes: Codes<'_>, start: usize, out: &mut [u16]) {
-    let (levels, _) = NF4.as_chunks::<8>();
+    let (levels, _) = codes.book.levels.as_chunks::<8>();
     let levels = [load(&levels[0]), load(&levels[1])];
     // Packing works within halves of a register: levels 0..4 and 8..12, 4..8 and 12..16 come out of it in order.
     let levels = [
@@ -100,33 +100,35 @@ fn round_to_bf16(values: __m256) -> __m256i {
     _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, rounding))
 }
 
-/// A binary search: four comparisons find the number of thresholds below a value.
+/// A binary search: four comparisons find the number of thresholds below a value, its rank.
 #[target_feature(enable = "avx2")]
-fn quantize_avx2(weights: &[f32], block_size: usize, packed: &mut [u8], absmax: &mut [f32]) {
-    // Masks are -1 and add up to minus the code so far; its low three bits are the lane of the next threshold.
-    let t = NF4_THRESHOLDS;
+fn quantize_avx2(book: &Codebook, weights: &[f32], block_size: usize, packed: &mut [u8], absmax: &mut [f32]) {
+    // Masks are -1 and add up to minus the rank so far; its low three bits are the lane of the next threshold.
+    let t = book.thresholds;
     let (t3, t7, t11) = (_mm256_set1_ps(t[3]), _mm256_set1_ps(t[7]), _mm256_set1_ps(t[11]));
     let third = load(&[t[1], 0.0, 0.0, 0.0, 0.0, t[13], t[9], t[5]]);
     let fourth = load(&[t[0], t[14], t[12], t[10], t[8], t[6], t[4], t[2]]);
+    let code_of_rank = _mm256_broadcastsi128_si256(load_bytes(&book.codes));
 
-    let minus_codes = |values: &[f32; 8], scale: __m256| {
+    let minus_ranks = |values: &[f32; 8], scale: __m256| {
         let value = _mm256_mul_ps(load(values), scale);
         let above = |threshold| _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(value, threshold));
-        let twice_plus = |code, bit| _mm256_add_epi32(_mm256_add_epi32(code, code), bit);
-        let code = above(t7);
-        let code = twice_plus(code, above(_mm256_blendv_ps(t3, t11, _mm256_castsi256_ps(code))));
-        let code = twice_plus(code, above(_mm256_permutevar8x32_ps(third, code)));
-        twice_plus(code, above(_mm256_permutevar8x32_ps(fourth, code)))
+        let twice_plus = |rank, bit| _mm256_add_epi32(_mm256_add_epi32(rank, rank), bit);
+        let rank = above(t7);
+        let rank = twice_plus(rank, above(_mm256_blendv_ps(t3, t11, _mm256_castsi256_ps(rank))));
+        let rank = twice_plus(rank, above(_mm256_permutevar8x32_ps(third, rank)));
+        twice_plus(rank, above(_mm256_permutevar8x32_ps(fourth, rank)))
     };
     let group = |values: &[f32; GROUP], scale: f32| {
         let scale = _mm256_set1_ps(scale);
         let mut parts = [_mm256_setzero_si256(); GROUP / 8];
         for (part, values) in parts.iter_mut().zip(values.as_chunks::<8>().0) {
-            *part = minus_codes(values, scale);
+            *part = minus_ranks(values, scale);
         }
         let [a, b, c, d] = parts;
-        // Per half of the register: four codes of each of a, b, c and d.
-        let codes = _mm256_abs_epi8(_mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d)));
+        // Per half of the register: four ranks of each of a, b, c and d.
+        let ranks = _mm256_abs_epi8(_mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d)));
+        let codes = _mm256_shuffle_epi8(code_of_rank, ranks);
         let pairs = _mm256_maddubs_epi16(codes, _mm256_set1_epi16(0x0110));
         let bytes = _mm256_packus_epi16(pairs, pairs);
         let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
@@ -143,7 +145,7 @@ fn quantize_avx2(weights: &[f32], block_size: usize, packed: &mut [u8], absmax: 
         let one = _mm_max_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two));
         portable::larger(f32::from_bits(_mm_cvtsi128_si32(one) as u32), portable::largest(last))
     };
-    blocks::quantize(weights, block_size, packed, absmax, largest, group);
+    blocks::quantize(book, weights, block_size, packed, absmax, largest, group);
 }
 
 #[target_feature(enable = "avx2")]

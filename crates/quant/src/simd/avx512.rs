@@ -3,7 +3,7 @@ use std::arch::x86_64::*;
 use super::avx2::{load_bytes, quiet, store_bytes};
 use super::blocks::{self, Codes, GROUP, GROUP_BYTES};
 use super::{Kernels, portable};
-use crate::codebook::{NF4, NF4_THRESHOLDS};
+use crate::codebook::Codebook;
 
 static KERNELS: Kernels = Kernels { name: "AVX-512", restore_f32, restore_bf16, quantize };
 
@@ -22,15 +22,15 @@ fn restore_bf16(codes: Codes<'_>, start: usize, out: &mut [u16]) {
     unsafe { restore_bf16_avx512(codes, start, out) }
 }
 
-fn quantize(weights: &[f32], block_size: usize, packed: &mut [u8], absmax: &mut [f32]) {
+fn quantize(book: &Codebook, weights: &[f32], block_size: usize, packed: &mut [u8], absmax: &mut [f32]) {
     // SAFETY: `kernels` found AVX-512 F and BW.
-    unsafe { quantize_avx512(weights, block_size, packed, absmax) }
+    unsafe { quantize_avx512(book, weights, block_size, packed, absmax) }
 }
 
 /// The 16 products of a block fill a register; a code is a lane of it.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn restore_f32_avx512(codes: Codes<'_>, start: usize, out: &mut [f32]) {
-    let levels = load(&NF4);
+    let levels = load(&codes.book.levels);
     let table = |scale: f32| _mm512_mul_ps(levels, _mm512_set1_ps(scale));
     let group = |table: &__m512, bytes: &[u8; GROUP_BYTES], out: &mut [f32; GROUP]| {
         let codes = unpack(bytes);
@@ -45,7 +45,7 @@ fn restore_f32_avx512(codes: Codes<'_>, start: usize, out: &mut [f32]) {
 /// The 16 products of a block are rounded once and fill half a register; a code is a lane of it.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn restore_bf16_avx512(codes: Codes<'_>, start: usize, out: &mut [u16]) {
-    let levels = load(&NF4);
+    let levels = load(&codes.book.levels);
     let table = |scale: f32| {
         let bits = round_to_bf16(_mm512_mul_ps(levels, _mm512_set1_ps(quiet(scale))));
         _mm512_castsi256_si512(_mm512_cvtepi32_epi16(bits))
@@ -74,22 +74,30 @@ fn round_to_bf16(values: __m512) -> __m512i {
     _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, rounding))
 }
 
-/// A binary search: four comparisons find the number of thresholds below a value.
+/// A binary search: four comparisons find the number of thresholds below a value, its rank.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn quantize_avx512(weights: &[f32], block_size: usize, packed: &mut [u8], absmax: &mut [f32]) {
-    // Lane n holds the threshold below code n; no step asks for lane 0.
-    let thresholds: [f32; 16] = std::array::from_fn(|code| NF4_THRESHOLDS[code.saturating_sub(1)]);
+fn quantize_avx512(
+    book: &Codebook,
+    weights: &[f32],
+    block_size: usize,
+    packed: &mut [u8],
+    absmax: &mut [f32],
+) {
+    // Lane n holds the threshold below rank n; no step asks for lane 0.
+    let thresholds: [f32; 16] = std::array::from_fn(|rank| book.thresholds[rank.saturating_sub(1)]);
     let thresholds = load(&thresholds);
+    let code_of_rank = _mm512_cvtepu8_epi32(load_bytes(&book.codes));
 
     let eight_bytes = |values: &[f32; 16], scale: __m512| {
         let value = _mm512_mul_ps(load(values), scale);
-        let mut code = _mm512_setzero_si512();
+        let mut rank = _mm512_setzero_si512();
         for step in [8, 4, 2, 1] {
-            let higher = _mm512_or_si512(code, _mm512_set1_epi32(step));
+            let higher = _mm512_or_si512(rank, _mm512_set1_epi32(step));
             let threshold = _mm512_permutexvar_ps(higher, thresholds);
             let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(value, threshold);
-            code = _mm512_mask_mov_epi32(code, above, higher);
+            rank = _mm512_mask_mov_epi32(rank, above, higher);
         }
+        let code = _mm512_permutexvar_epi32(rank, code_of_rank);
         // The first code of a pair is the lower half of 64 bits.
         let pairs = _mm512_or_si512(_mm512_slli_epi64::<4>(code), _mm512_srli_epi64::<32>(code));
         _mm512_cvtepi64_epi8(pairs)
@@ -108,7 +116,7 @@ fn quantize_avx512(weights: &[f32], block_size: usize, packed: &mut [u8], absmax
         let bits = _mm512_reduce_max_epi32(lanes) as u32;
         portable::larger(f32::from_bits(bits), portable::largest(last))
     };
-    blocks::quantize(weights, block_size, packed, absmax, largest, group);
+    blocks::quantize(book, weights, block_size, packed, absmax, largest, group);
 }
 
 #[target_feature(enable = "avx512f")]

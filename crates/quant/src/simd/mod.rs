@@ -1,7 +1,8 @@
-//! The slice kernels of NF4, one version per instruction set.
+//! The slice kernels of the 4-bit codes, one version per instruction set.
 //!
-//! Every version gives the same bits, those of [`quantize_reference`](crate::quantize_reference) and
-//! [`dequantize_reference`](crate::dequantize_reference). [`best`] picks one when it is first asked.
+//! Every version gives the same bits, those of [`QuantType::quantize_reference`](crate::QuantType::quantize_reference)
+//! and [`QuantType::dequantize_reference`](crate::QuantType::dequantize_reference). [`best`] picks one when it is first
+//! asked.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -16,6 +17,8 @@ use std::sync::OnceLock;
 
 pub(crate) use blocks::Codes;
 
+use crate::codebook::Codebook;
+
 /// One version of the kernels. A static of this type is handed out only on a machine that can run it.
 pub(crate) struct Kernels {
     /// The instruction set, for the messages of tests.
@@ -25,8 +28,9 @@ pub(crate) struct Kernels {
     pub(crate) restore_f32: fn(codes: Codes<'_>, start: usize, out: &mut [f32]),
     /// The same as bits of bfloat16, rounded to nearest, ties to even.
     pub(crate) restore_bf16: fn(codes: Codes<'_>, start: usize, out: &mut [u16]),
-    /// Codes and absmax of whole blocks and a last, shorter one: `quantize(weights, block_size, packed, absmax)`.
-    pub(crate) quantize: fn(weights: &[f32], block_size: usize, packed: &mut [u8], absmax: &mut [f32]),
+    /// Codes and absmax of whole blocks and a last, shorter one.
+    pub(crate) quantize:
+        fn(book: &Codebook, weights: &[f32], block_size: usize, packed: &mut [u8], absmax: &mut [f32]),
 }
 
 /// The fastest version for this machine.

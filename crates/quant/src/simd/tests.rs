@@ -2,8 +2,7 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::{Codes, Kernels, available, portable};
-use crate::blockwise::{dequantize_reference, quantize_reference};
-use crate::codebook::NF4_THRESHOLDS;
+use crate::config::QuantType;
 
 /// Around nothing, a pair, a register, a group, a block, and several blocks.
 const SIZES: [usize; 20] = [0, 1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 95, 127, 128, 129, 1023, 4097];
@@ -34,19 +33,29 @@ fn restored(kernels: &Kernels, codes: Codes<'_>, start: usize, count: usize) -> 
 }
 
 /// What `restored` must be, for the whole weight.
-fn reference(codes: Codes<'_>) -> (Vec<u32>, Vec<u16>) {
-    let Codes { packed, absmax, block_size } = codes;
+fn reference(quant_type: QuantType, codes: Codes<'_>) -> (Vec<u32>, Vec<u16>) {
+    let Codes { packed, absmax, block_size, .. } = codes;
     let count = (2 * packed.len()).min(absmax.len() * block_size);
-    let wide = dequantize_reference(packed, absmax, block_size, count);
+    let wide = quant_type.dequantize_reference(packed, absmax, block_size, count);
     let narrow = wide.iter().map(|value| bf16::from_f32(*value).to_bits()).collect();
     (bits(&wide), narrow)
 }
 
-fn quantized(kernels: &Kernels, weights: &[f32], block_size: usize) -> (Vec<u8>, Vec<u32>) {
+fn quantized(
+    kernels: &Kernels,
+    quant_type: QuantType,
+    weights: &[f32],
+    block_size: usize,
+) -> (Vec<u8>, Vec<u32>) {
     let mut packed = vec![0xaa; weights.len().div_ceil(2)];
     let mut absmax = vec![f32::NAN; weights.len().div_ceil(block_size)];
-    (kernels.quantize)(weights, block_size, &mut packed, &mut absmax);
+    (kernels.quantize)(quant_type.book(), weights, block_size, &mut packed, &mut absmax);
     (packed, bits(&absmax))
+}
+
+/// Every version with every code.
+fn versions() -> impl Iterator<Item = (&'static Kernels, QuantType)> {
+    available().into_iter().flat_map(|kernels| QuantType::ALL.map(|quant_type| (kernels, quant_type)))
 }
 
 #[test]
@@ -57,17 +66,17 @@ fn every_byte_is_restored() {
         [0x3f80_7fff, 0x3f80_8000, 0x3f80_8001, 0x3f81_7fff, 0x3f81_8000, 0x3f81_8001].map(f32::from_bits);
     let others = [1.0, -0.37, 3.0e38, f32::MIN_POSITIVE, f32::from_bits(3), 0.0, f32::INFINITY, f32::MAX];
     for scale in middles.into_iter().chain(others).chain([f32::NAN, f32::from_bits(0x7fff_ffff)]) {
-        let codes = Codes { packed: &packed, absmax: &[scale], block_size: 512 };
-        let (wide, narrow) = reference(codes);
-        for kernels in available() {
+        for (kernels, quant_type) in versions() {
+            let codes = Codes { book: quant_type.book(), packed: &packed, absmax: &[scale], block_size: 512 };
+            let (wide, narrow) = reference(quant_type, codes);
             let (found_wide, found_narrow) = restored(kernels, codes, 0, 512);
             // An infinity times the level zero is NaN, whose sign differs between compiler and machine.
             let nan = |bits: u32| if f32::from_bits(bits).is_nan() { f32::NAN.to_bits() } else { bits };
             let same = wide.iter().zip(&found_wide).all(|(a, b)| nan(*a) == nan(*b));
-            assert!(same, "{}: f32 with scale {scale}", kernels.name);
+            assert!(same, "{}, {quant_type:?}: f32 with scale {scale}", kernels.name);
             let nan = |bits: u16| if bf16::from_bits(bits).is_nan() { 0x7fc0 } else { bits };
             let same = narrow.iter().zip(&found_narrow).all(|(a, b)| nan(*a) == nan(*b));
-            assert!(same, "{}: bf16 with scale {scale}", kernels.name);
+            assert!(same, "{}, {quant_type:?}: bf16 with scale {scale}", kernels.name);
         }
     }
 }
@@ -76,14 +85,16 @@ fn every_byte_is_restored() {
 fn every_start_and_length_around_a_block_is_restored() {
     for block_size in [2, 6, 32, 64, 70, 128] {
         let (packed, absmax) = codes(3 * block_size, block_size);
-        let codes = Codes { packed: &packed, absmax: &absmax, block_size };
-        let (wide, narrow) = reference(codes);
-        for kernels in available() {
+        for (kernels, quant_type) in versions() {
+            let codes = Codes { book: quant_type.book(), packed: &packed, absmax: &absmax, block_size };
+            let (wide, narrow) = reference(quant_type, codes);
             for start in 0..=2 * block_size + 1 {
                 let most = wide.len() - start;
                 for count in SIZES.into_iter().filter(|count| *count < most).chain([most - 1, most]) {
                     let (found_wide, found_narrow) = restored(kernels, codes, start, count);
-                    let at = format!("{}: {count} from {start} in blocks of {block_size}", kernels.name);
+                    let name = kernels.name;
+                    let at =
+                        format!("{name}, {quant_type:?}: {count} from {start} in blocks of {block_size}");
                     assert_eq!(found_wide, wide[start..start + count], "{at}, f32");
                     assert_eq!(found_narrow, narrow[start..start + count], "{at}, bf16");
                 }
@@ -97,27 +108,29 @@ fn every_size_is_quantized() {
     for block_size in [32, 64, 256, 4096] {
         for count in SIZES {
             let weights = sample(count);
-            let (packed, absmax) = quantize_reference(&weights, block_size);
-            for kernels in available() {
-                let found = quantized(kernels, &weights, block_size);
-                let at = format!("{}: {count} in blocks of {block_size}", kernels.name);
-                assert_eq!(found, (packed.clone(), bits(&absmax)), "{at}");
+            for (kernels, quant_type) in versions() {
+                let (packed, absmax) = quant_type.quantize_reference(&weights, block_size);
+                let found = quantized(kernels, quant_type, &weights, block_size);
+                let at = format!("{}, {quant_type:?}: {count} in blocks of {block_size}", kernels.name);
+                assert_eq!(found, (packed, bits(&absmax)), "{at}");
             }
         }
     }
 }
 
 #[test]
-fn every_threshold_takes_the_lower_code() {
+fn every_threshold_takes_the_lower_level() {
     let around = |threshold: f32| [threshold.next_down(), threshold, threshold.next_up()];
     // A block whose scale is 1, and blocks where the product with a reciprocal is rounded.
     for scale in [1.0f32, 0.3, 7.0, 1.0e-20, 1.0e20] {
-        let mut weights = vec![scale];
-        weights.extend(NF4_THRESHOLDS.into_iter().flat_map(around).map(|value| value * scale));
-        weights.resize(64, -0.0);
-        let (packed, _) = quantize_reference(&weights, 64);
-        for kernels in available() {
-            assert_eq!(quantized(kernels, &weights, 64).0, packed, "{}: scale {scale}", kernels.name);
+        for (kernels, quant_type) in versions() {
+            let mut weights = vec![scale];
+            let thresholds = quant_type.book().thresholds;
+            weights.extend(thresholds.into_iter().flat_map(around).map(|value| value * scale));
+            weights.resize(64, -0.0);
+            let (packed, _) = quant_type.quantize_reference(&weights, 64);
+            let found = quantized(kernels, quant_type, &weights, 64).0;
+            assert_eq!(found, packed, "{}, {quant_type:?}: scale {scale}", kernels.name);
         }
     }
 }
@@ -130,10 +143,10 @@ fn zeros_subnormals_and_what_is_not_finite_agree() {
         for count in [1, 31, 64, 65, 100] {
             let mut weights: Vec<f32> = (0..count).map(|i| values[i % values.len()].min(largest)).collect();
             weights[count / 2] = largest;
-            let wanted = quantized(&portable::KERNELS, &weights, 64);
-            for kernels in available() {
-                let found = quantized(kernels, &weights, 64);
-                assert_eq!(found, wanted, "{}: {count} up to {largest}", kernels.name);
+            for (kernels, quant_type) in versions() {
+                let wanted = quantized(&portable::KERNELS, quant_type, &weights, 64);
+                let found = quantized(kernels, quant_type, &weights, 64);
+                assert_eq!(found, wanted, "{}, {quant_type:?}: {count} up to {largest}", kernels.name);
             }
         }
     }
@@ -152,11 +165,11 @@ proptest! {
         let any: Vec<f32> = values.iter().filter_map(finite).collect();
         let alike = values.iter().map(|bits| (*bits as i32) as f32 * 2f32.powi(near)).collect();
         for weights in [any, alike] {
-            let (packed, absmax) = quantize_reference(&weights, 64);
-            for kernels in available() {
-                let found = quantized(kernels, &weights, 64);
-                prop_assert_eq!(&found.0, &packed, "{}", kernels.name);
-                prop_assert_eq!(&found.1, &bits(&absmax), "{}", kernels.name);
+            for (kernels, quant_type) in versions() {
+                let (packed, absmax) = quant_type.quantize_reference(&weights, 64);
+                let found = quantized(kernels, quant_type, &weights, 64);
+                prop_assert_eq!(&found.0, &packed, "{}, {:?}", kernels.name, quant_type);
+                prop_assert_eq!(&found.1, &bits(&absmax), "{}, {:?}", kernels.name, quant_type);
             }
         }
     }
@@ -168,14 +181,14 @@ proptest! {
         ends in (0usize..600, 0usize..600),
     ) {
         let absmax: Vec<f32> = (0..10).map(|i| scale * 10f32.powi(-7 * i)).collect();
-        let codes = Codes { packed: &packed, absmax: &absmax, block_size: 64 };
-        let (wide, narrow) = reference(codes);
-        let (a, b) = (ends.0 % (wide.len() + 1), ends.1 % (wide.len() + 1));
-        let (start, end) = (a.min(b), a.max(b));
-        for kernels in available() {
+        for (kernels, quant_type) in versions() {
+            let codes = Codes { book: quant_type.book(), packed: &packed, absmax: &absmax, block_size: 64 };
+            let (wide, narrow) = reference(quant_type, codes);
+            let (a, b) = (ends.0 % (wide.len() + 1), ends.1 % (wide.len() + 1));
+            let (start, end) = (a.min(b), a.max(b));
             let (found_wide, found_narrow) = restored(kernels, codes, start, end - start);
-            prop_assert_eq!(&found_wide, &wide[start..end], "{}", kernels.name);
-            prop_assert_eq!(&found_narrow, &narrow[start..end], "{}", kernels.name);
+            prop_assert_eq!(&found_wide, &wide[start..end], "{}, {:?}", kernels.name, quant_type);
+            prop_assert_eq!(&found_narrow, &narrow[start..end], "{}, {:?}", kernels.name, quant_type);
         }
     }
 }

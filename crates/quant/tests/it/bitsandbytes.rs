@@ -2,91 +2,18 @@
 //!
 //! Made with bitsandbytes 0.50.2 and torch 2.15.0 on CPU; the small cases by docs/parity/subset_quant4.py.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burnisher_quant::{
-    Absmax, NF4, QuantConfig, QuantError, QuantState, QuantType, RawDtype, RawTensor, SourceDtype,
-    dynamic_map_signed,
+    Absmax, FP4, NF4, QuantConfig, QuantState, QuantType, SourceDtype, dynamic_map_signed,
 };
-use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::Value;
+
+use crate::fixtures::{bytes, committed, fixture, floats, has, raw, read, shared};
 
 const SMALL: &str = "bnb/quant4_small";
 const WHOLE: &str = "bnb/quant4";
-
-fn workspace(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
-}
-
-fn committed(path: &str) -> PathBuf {
-    workspace("crates/models/tests/fixtures").join(path)
-}
-
-/// The committed copy of a fixture, or else the one in ../shared.
-fn fixture(path: &str) -> Option<PathBuf> {
-    let copy = committed(path);
-    if copy.exists() { Some(copy) } else { shared(path) }
-}
-
-/// A fixture in ../shared; without that folder the test is skipped, but never in CI.
-fn shared(path: &str) -> Option<PathBuf> {
-    let root = workspace("../shared");
-    if root.is_dir() {
-        return Some(root.join("fixtures/models").join(path));
-    }
-    assert!(std::env::var_os("CI").is_none(), "CI needs ../shared");
-    println!("skipped: no ../shared");
-    None
-}
-
-fn read(path: &Path) -> Vec<u8> {
-    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn has(file: &SafeTensors<'_>, name: &str) -> bool {
-    file.tensor(name).is_ok()
-}
-
-fn bytes(file: &SafeTensors<'_>, name: &str) -> Vec<u8> {
-    let view = file.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert_eq!(view.dtype(), Dtype::U8, "{name}");
-    view.data().to_vec()
-}
-
-/// The values of a floating-point tensor, widened to f32, and its dtype.
-fn floats(file: &SafeTensors<'_>, name: &str) -> (Vec<f32>, SourceDtype) {
-    let view = file.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let data = view.data();
-    match view.dtype() {
-        Dtype::F32 => {
-            let values = data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-            (values.collect(), SourceDtype::F32)
-        }
-        Dtype::BF16 => {
-            let values = data.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32());
-            (values.collect(), SourceDtype::Bf16)
-        }
-        Dtype::F16 => {
-            let values = data.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32());
-            (values.collect(), SourceDtype::F16)
-        }
-        other => panic!("{name} has dtype {other:?}"),
-    }
-}
-
-fn raw(file: &SafeTensors<'_>, name: &str) -> Option<RawTensor> {
-    let view = file.tensor(name).ok()?;
-    let dtype = match view.dtype() {
-        Dtype::U8 => RawDtype::U8,
-        Dtype::F16 => RawDtype::F16,
-        Dtype::BF16 => RawDtype::Bf16,
-        Dtype::F32 => RawDtype::F32,
-        other => panic!("{name} has dtype {other:?}"),
-    };
-    Some(RawTensor { dtype, shape: view.shape().to_vec(), data: view.data().to_vec() })
-}
 
 /// Packed bytes without those of all-zero blocks, whose codes differ between bitsandbytes' backends.
 fn without_zero_blocks(packed: &[u8], absmax: &[f32], block_size: usize) -> Vec<u8> {
@@ -109,7 +36,8 @@ fn check_case(file: &SafeTensors<'_>, case: &Value) {
     let block_size: usize = serde_json::from_value(case["blocksize"].clone()).expect("blocksize");
     let nested = case["nested"].as_bool().expect("nested");
 
-    let config = QuantConfig::nf4().with_block_size(block_size).with_source_dtype(source_dtype);
+    let quant_type = if case["quant_type"] == "fp4" { QuantType::Fp4 } else { QuantType::Nf4 };
+    let config = QuantConfig::new(quant_type).with_block_size(block_size).with_source_dtype(source_dtype);
     let exact_absmax = config.quantize(&weights, shape).expect(id).absmax_values();
     let state = config.with_double_quant(nested).quantize(&weights, shape).expect(id);
 
@@ -129,7 +57,7 @@ fn check_case(file: &SafeTensors<'_>, case: &Value) {
         Absmax::Nested { .. } => check_nested(file, id, state.absmax()),
     };
 
-    let theirs = QuantState::new(QuantType::Nf4, packed, theirs, shape, block_size, source_dtype).expect(id);
+    let theirs = QuantState::new(quant_type, packed, theirs, shape, block_size, source_dtype).expect(id);
     let restored = theirs.dequantize();
     for (key, dtype) in [("dequant", source_dtype), ("dequant_bf16", SourceDtype::Bf16)] {
         if has(file, &tensor(key)) {
@@ -180,22 +108,22 @@ fn check_nested(file: &SafeTensors<'_>, id: &str, ours: &Absmax) -> Absmax {
     }
 }
 
-/// Checks every NF4 case of a file and returns how many there are.
-fn check_cases(tensors: &Path, table: &Path) -> usize {
+/// Checks every case of a file and returns how many there are of NF4 and of FP4.
+fn check_cases(tensors: &Path, table: &Path) -> (usize, usize) {
     let data = read(tensors);
     let file = SafeTensors::deserialize(&data).expect("a safetensors file");
     let table: Value = serde_json::from_slice(&read(table)).expect("a JSON file");
     let cases = table["cases"].as_array().expect("cases");
-    let cases: Vec<&Value> = cases.iter().filter(|case| case["quant_type"] == "nf4").collect();
     cases.iter().for_each(|case| check_case(&file, case));
-    cases.len()
+    let fp4 = cases.iter().filter(|case| case["quant_type"] == "fp4").count();
+    (cases.len() - fp4, fp4)
 }
 
 #[test]
 fn small_cases_equal_bitsandbytes() {
     let tensors = committed(&format!("{SMALL}.safetensors"));
     let table = committed(&format!("{SMALL}.json"));
-    assert_eq!(check_cases(&tensors, &table), 42);
+    assert_eq!(check_cases(&tensors, &table).0, 42);
 }
 
 #[test]
@@ -203,7 +131,7 @@ fn all_cases_equal_bitsandbytes() {
     let tensors = shared(&format!("{WHOLE}.safetensors"));
     let table = shared(&format!("{WHOLE}.json"));
     if let (Some(tensors), Some(table)) = (tensors, table) {
-        assert_eq!(check_cases(&tensors, &table), 46);
+        assert_eq!(check_cases(&tensors, &table), (46, 44));
     }
 }
 
@@ -213,63 +141,60 @@ fn code_tables_equal_bitsandbytes() {
     let file = SafeTensors::deserialize(&data).expect("a safetensors file");
     assert_eq!(floats(&file, "code.nf4").0, NF4);
     assert_eq!(floats(&file, "code.dynamic_signed").0, dynamic_map_signed());
+    let Some(path) = shared(&format!("{WHOLE}.safetensors")) else { return };
+    let data = read(&path);
+    let file = SafeTensors::deserialize(&data).expect("a safetensors file");
+    assert_eq!(floats(&file, "code.fp4").0, FP4);
 }
+
+/// Saved checkpoints: the type of their weights and their path.
+const CHECKPOINTS: [(&str, &str); 2] = [("nf4", "bnb/ckpt_nf4_double"), ("fp4", "bnb/ckpt_fp4_plain")];
 
 #[test]
 fn a_saved_checkpoint_is_read_and_written_back_byte_for_byte() {
-    let Some(path) = fixture("bnb/ckpt_nf4_double/model.safetensors") else { return };
-    let data = read(&path);
-    let file = SafeTensors::deserialize(&data).expect("a safetensors file");
-    let names = file.names();
-    let weights: Vec<&str> =
-        names.iter().filter_map(|name| name.strip_suffix(".quant_state.bitsandbytes__nf4")).collect();
-    assert_eq!(weights.len(), 14);
-    for weight in weights {
-        let state = QuantState::from_tensors(weight, |name| raw(&file, name)).expect(weight);
-        assert_eq!(state.source_dtype(), SourceDtype::F32);
-        let written = state.to_tensors(weight);
-        let keys = names.iter().filter(|name| {
-            name.strip_prefix(weight).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        });
-        assert_eq!(written.len(), keys.count(), "{weight}");
-        for (name, tensor) in written {
-            assert_eq!(raw(&file, &name).as_ref(), Some(&tensor), "{name}");
+    for (quant_type, checkpoint) in CHECKPOINTS {
+        let Some(path) = fixture(&format!("{checkpoint}/model.safetensors")) else { continue };
+        let data = read(&path);
+        let file = SafeTensors::deserialize(&data).expect("a safetensors file");
+        let names = file.names();
+        let suffix = format!(".quant_state.bitsandbytes__{quant_type}");
+        let weights: Vec<&str> = names.iter().filter_map(|name| name.strip_suffix(&suffix)).collect();
+        assert_eq!(weights.len(), 14);
+        for weight in weights {
+            let state = QuantState::from_tensors(weight, |name| raw(&file, name)).expect(weight);
+            assert_eq!(state.quant_type().as_str(), quant_type);
+            assert_eq!(state.source_dtype(), SourceDtype::F32);
+            let written = state.to_tensors(weight);
+            let keys = names.iter().filter(|name| {
+                name.strip_prefix(weight).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            });
+            assert_eq!(written.len(), keys.count(), "{weight}");
+            for (name, tensor) in written {
+                assert_eq!(raw(&file, &name).as_ref(), Some(&tensor), "{name}");
+            }
         }
     }
 }
 
 #[test]
 fn a_saved_checkpoint_restores_bitsandbytes_values() {
-    let checkpoint = fixture("bnb/ckpt_nf4_double/model.safetensors");
-    let reference = fixture("bnb/ckpt_nf4_double_reference.safetensors");
-    let (Some(checkpoint), Some(reference)) = (checkpoint, reference) else { return };
-    let (data, wanted) = (read(&checkpoint), read(&reference));
-    let file = SafeTensors::deserialize(&data).expect("a safetensors file");
-    let wanted = SafeTensors::deserialize(&wanted).expect("a safetensors file");
-    let mut compared = 0;
-    for name in wanted.names() {
-        let Some(module) = name.strip_prefix("dequant.") else { continue };
-        let weight = format!("{module}.weight");
-        let state = QuantState::from_tensors(&weight, |name| raw(&file, name)).expect(module);
-        let shape = wanted.tensor(name).expect(name).shape().to_vec();
-        assert_eq!(state.shape().to_vec(), shape, "{module}");
-        assert_eq!(state.dequantize(), floats(&wanted, name).0, "{module}");
-        compared += 1;
+    for (_, checkpoint) in CHECKPOINTS {
+        let reference = fixture(&format!("{checkpoint}_reference.safetensors"));
+        let checkpoint = fixture(&format!("{checkpoint}/model.safetensors"));
+        let (Some(checkpoint), Some(reference)) = (checkpoint, reference) else { continue };
+        let (data, wanted) = (read(&checkpoint), read(&reference));
+        let file = SafeTensors::deserialize(&data).expect("a safetensors file");
+        let wanted = SafeTensors::deserialize(&wanted).expect("a safetensors file");
+        let mut compared = 0;
+        for name in wanted.names() {
+            let Some(module) = name.strip_prefix("dequant.") else { continue };
+            let weight = format!("{module}.weight");
+            let state = QuantState::from_tensors(&weight, |name| raw(&file, name)).expect(module);
+            let shape = wanted.tensor(name).expect(name).shape().to_vec();
+            assert_eq!(state.shape().to_vec(), shape, "{module}");
+            assert_eq!(state.dequantize(), floats(&wanted, name).0, "{module}");
+            compared += 1;
+        }
+        assert_eq!(compared, 2);
     }
-    assert_eq!(compared, 2);
-}
-
-#[test]
-fn a_checkpoint_in_fp4_is_refused_by_name() {
-    let Some(path) = fixture("bnb/ckpt_fp4_plain/model.safetensors") else { return };
-    let data = read(&path);
-    let file = SafeTensors::deserialize(&data).expect("a safetensors file");
-    let weight = "model.layers.0.self_attn.q_proj.weight";
-    let error = QuantState::from_tensors(weight, |name| raw(&file, name)).expect_err("fp4");
-    let QuantError::Tensors { problems, .. } = &error else { panic!("{error}") };
-    assert!(matches!(problems[..], [QuantError::UnsupportedType { .. }]), "{error}");
-    assert_eq!(
-        error.to_string(),
-        format!("4-bit weight {weight}: tensor {weight}.quant_state.bitsandbytes__fp4 says fp4, wanted nf4")
-    );
 }

@@ -221,6 +221,31 @@ fn every_lie_is_named() {
 }
 
 #[test]
+fn another_type_and_two_types_are_named() {
+    let weights: Vec<f32> = (0..5 * 67).map(|i| (i as f32 * 0.3).sin()).collect();
+    let state = QuantConfig::fp4().quantize(&weights, [5, 67]).expect("a sound weight");
+    let sound: Tensors = state.to_tensors(NAME).into_iter().collect();
+    assert_eq!(read(&sound).expect("a sound state"), state);
+
+    let fp4 = format!("{NAME}.quant_state.bitsandbytes__fp4");
+    let mut both = sound.clone();
+    both.insert(STATE.to_owned(), sound[&fp4].clone());
+    let error = read(&both).expect_err("two descriptions").to_string();
+    assert!(error.ends_with(&format!("found both tensors {STATE} and {fp4}, wanted one of them")), "{error}");
+
+    let mut renamed = sound;
+    let description = renamed.remove(&fp4).expect("the description");
+    renamed.insert(STATE.to_owned(), description);
+    let error = read(&renamed).expect_err("another type").to_string();
+    assert!(error.contains("field quant_type is \"fp4\", wanted \"nf4\""), "{error}");
+    let map = format!("{NAME}.quant_map");
+    renamed.insert(map.clone(), tensors(false)[&map].clone());
+    edit(&mut renamed, "\"fp4\"", "\"nf4\"");
+    let read = read(&renamed).expect("the same bytes under another type");
+    assert_eq!(read.quant_type(), QuantType::Nf4);
+}
+
+#[test]
 fn all_problems_are_reported_at_once() {
     let mut tensors = tensors(true);
     tensors.remove(NAME);

@@ -1,0 +1,242 @@
+use rayon::prelude::*;
+
+use super::options::{Adamw8bit, DecayOrder};
+use crate::dynamic_map::DynamicMap;
+use crate::eight_bit::{EightBitState, check_not_negative, largest_magnitude, restore_block};
+use crate::error::QuantError;
+use crate::state::check_length;
+
+/// The code of zero in the signed map, the only level without a negative twin.
+const SIGNED_ZERO: u8 = 127;
+
+/// Blocks per parallel task, at least.
+pub(super) const TASK_BLOCKS: usize = 32;
+
+/// The state of AdamW for one parameter: the means of the gradients and of their squares in 8 bits, and the steps
+/// taken.
+///
+/// Blocks of [`Adamw8bit::BLOCK_SIZE`] elements of the flattened parameter; the first mean with the signed dynamic map,
+/// the second with the unsigned one. In bitsandbytes' optimizer checkpoints they are `state1` and `absmax1`, `state2`
+/// and `absmax2`, and `step`; `qmap1` and `qmap2` are [`DynamicMap::values`].
+///
+/// ```
+/// use burnisher_quant::{Adamw8bit, Adamw8bitState};
+///
+/// let options = Adamw8bit::new().with_weight_decay(0.0);
+/// let mut parameter = vec![1.0f32; 5000];
+/// let mut state = Adamw8bitState::zeros(parameter.len());
+/// let gradient = parameter.clone();
+/// let left_out = state.step(&mut parameter, &gradient, &options, 1e-3)?;
+/// assert_eq!((left_out, state.steps()), (0, 1));
+/// assert!((parameter[0] - 0.999).abs() < 1e-6);
+/// assert_eq!(state.size_bytes(), 2 * (5000 + 4 * 20));
+/// # Ok::<(), burnisher_quant::QuantError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adamw8bitState {
+    pub(super) first: EightBitState,
+    pub(super) second: EightBitState,
+    pub(super) steps: u64,
+}
+
+impl Adamw8bitState {
+    /// The state of a parameter with `count` elements before its first step.
+    pub fn zeros(count: usize) -> Self {
+        let zeros = |map| {
+            let block_size = Adamw8bit::BLOCK_SIZE;
+            let (codes, absmax) = (vec![0; count], vec![0.0; count.div_ceil(block_size)]);
+            EightBitState { map, codes, absmax, block_size }
+        };
+        Self { first: zeros(DynamicMap::Signed), second: zeros(DynamicMap::Unsigned), steps: 0 }
+    }
+
+    /// Puts a state together, as from a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`QuantError::Length`] if the means differ in length or block size, [`QuantError::Map`] unless the first has the
+    /// signed map and the second the unsigned one, [`QuantError::Negative`] with the index of the first absmax of the
+    /// second that is below 0.
+    pub fn new(first: EightBitState, second: EightBitState, steps: u64) -> Result<Self, QuantError> {
+        for (what, state, wanted) in
+            [("first mean", &first, DynamicMap::Signed), ("second mean", &second, DynamicMap::Unsigned)]
+        {
+            if state.map() != wanted {
+                return Err(QuantError::Map { what, found: state.map(), wanted });
+            }
+        }
+        check_length("second mean", second.count(), first.count())?;
+        check_length("block of the second mean", second.block_size(), first.block_size())?;
+        check_not_negative(second.absmax())?;
+        Ok(Self { first, second, steps })
+    }
+
+    /// The mean of the gradients.
+    pub fn first(&self) -> &EightBitState {
+        &self.first
+    }
+
+    /// The mean of the squared gradients.
+    pub fn second(&self) -> &EightBitState {
+        &self.second
+    }
+
+    /// The steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The number of elements of the parameter.
+    pub fn count(&self) -> usize {
+        self.first.count()
+    }
+
+    /// The bytes of codes and absmax of both means.
+    pub fn size_bytes(&self) -> usize {
+        self.first.size_bytes() + self.second.size_bytes()
+    }
+
+    /// Takes one step, on all threads of the current rayon pool; returns how many elements it left out.
+    ///
+    /// With `t` counting this step, `c1 = 1 - beta_1^t` and `c2 = sqrt(1 - beta_2^t)`, per element and in f32, where m
+    /// and v are restored from the state and quantized again after the step:
+    ///
+    /// ```text
+    /// v = v * beta_2 + (1 - beta_2) * g * g
+    /// m = m * beta_1 + (1 - beta_1) * g
+    /// p = p - learning_rate * (c2 / c1) * m / (sqrt(v) + c2 * epsilon)
+    /// p = p * (1 - learning_rate * weight_decay)                             (first of all with BeforeUpdate)
+    /// ```
+    ///
+    /// The factors are worked out in f64 and rounded once. The code of m / absmax is the nearest one, but a negative m
+    /// never takes the code of zero: it keeps its sign. An element whose gradient, or its square, is not finite is left
+    /// out: its m and v become 0 and p stays. The arithmetic of bitsandbytes 0.50.2
+    /// (`kOptimizerStatic8bit2StateBlockwise`), but for a square that overflows, where that kernel's state becomes NaN.
+    ///
+    /// # Errors
+    ///
+    /// [`QuantError::Length`] unless parameter and gradient have one element per code; [`QuantError::OptionValue`] for
+    /// options that [`Adamw8bit::validate`] refuses and a learning rate that is not finite. Nothing has changed then.
+    pub fn step(
+        &mut self,
+        parameter: &mut [f32],
+        gradient: &[f32],
+        options: &Adamw8bit,
+        learning_rate: f64,
+    ) -> Result<usize, QuantError> {
+        check_length("parameter", parameter.len(), self.count())?;
+        check_length("gradient", gradient.len(), self.count())?;
+        let factors = Factors::new(options, learning_rate, self.steps + 1)?;
+        self.steps += 1;
+        let block_size = self.first.block_size;
+        let left_out = parameter
+            .par_chunks_mut(block_size)
+            .zip(gradient.par_chunks(block_size))
+            .zip(self.first.codes.par_chunks_mut(block_size))
+            .zip(&mut self.first.absmax)
+            .zip(self.second.codes.par_chunks_mut(block_size))
+            .zip(&mut self.second.absmax)
+            .with_min_len(TASK_BLOCKS)
+            .map_init(
+                || (vec![0.0; block_size], vec![0.0; block_size]),
+                |(m, v), (((((parameter, gradient), codes_1), absmax_1), codes_2), absmax_2)| {
+                    let (m, v) = (&mut m[..parameter.len()], &mut v[..parameter.len()]);
+                    restore_block(DynamicMap::Signed, codes_1, *absmax_1, m);
+                    restore_block(DynamicMap::Unsigned, codes_2, *absmax_2, v);
+                    let left_out = factors.update(parameter, gradient, m, v);
+                    *absmax_1 = quantize_signed(m, codes_1);
+                    *absmax_2 = quantize_unsigned(v, codes_2);
+                    left_out
+                },
+            )
+            .sum();
+        Ok(left_out)
+    }
+}
+
+/// The factors of one step.
+struct Factors {
+    beta_1: f32,
+    rest_1: f32,
+    beta_2: f32,
+    rest_2: f32,
+    update: f32,
+    epsilon: f32,
+    before: f32,
+    after: f32,
+}
+
+impl Factors {
+    fn new(options: &Adamw8bit, learning_rate: f64, step: u64) -> Result<Self, QuantError> {
+        options.validate()?;
+        if !learning_rate.is_finite() {
+            let (name, found) = ("learning_rate", learning_rate);
+            return Err(QuantError::OptionValue { name, found, wanted: "a finite number" });
+        }
+        let Adamw8bit { beta_1, beta_2, epsilon, weight_decay, decay_order } = *options;
+        let correction_1 = 1.0 - beta_1.powf(step as f64);
+        let correction_2 = (1.0 - beta_2.powf(step as f64)).sqrt();
+        let decay = (1.0 - learning_rate * weight_decay) as f32;
+        let (before, after) = match decay_order {
+            DecayOrder::BeforeUpdate => (decay, 1.0),
+            DecayOrder::AfterUpdate => (1.0, decay),
+        };
+        Ok(Self {
+            beta_1: beta_1 as f32,
+            rest_1: (1.0 - beta_1) as f32,
+            beta_2: beta_2 as f32,
+            rest_2: (1.0 - beta_2) as f32,
+            update: (-learning_rate * correction_2 / correction_1) as f32,
+            epsilon: (correction_2 * epsilon) as f32,
+            before,
+            after,
+        })
+    }
+
+    /// Updates the elements of a block; returns how many were left out.
+    ///
+    /// Selections instead of branches, and not inlined, where the compiler would no longer see that the slices are
+    /// apart: it makes vectors of the loop.
+    #[inline(never)]
+    fn update(&self, parameter: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32]) -> usize {
+        let mut left_out = 0u32;
+        for (((p, g), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
+            let new_v = *v * self.beta_2 + self.rest_2 * g * g;
+            let new_m = *m * self.beta_1 + self.rest_1 * g;
+            let taken = new_v.is_finite();
+            (*m, *v) = if taken { (new_m, new_v) } else { (0.0, 0.0) };
+            let step = self.update * (*m / (v.sqrt() + self.epsilon));
+            let new_p = (*p * self.before + step) * self.after;
+            *p = if taken { new_p } else { *p };
+            left_out += u32::from(!taken);
+        }
+        left_out as usize
+    }
+}
+
+/// The codes of a block of the first mean; returns its absmax. The values become relative to it.
+pub(super) fn quantize_signed(values: &mut [f32], codes: &mut [u8]) -> f32 {
+    let (table, absmax) = (DynamicMap::Signed.table(), divide_by_largest(values));
+    for (code, value) in codes.iter_mut().zip(values) {
+        let nearest = table.nearest(*value);
+        *code = nearest - u8::from(nearest == SIGNED_ZERO && value.is_sign_negative());
+    }
+    absmax
+}
+
+/// The codes of a block of the second mean; returns its absmax. The values become relative to it.
+fn quantize_unsigned(values: &mut [f32], codes: &mut [u8]) -> f32 {
+    let (table, absmax) = (DynamicMap::Unsigned.table(), divide_by_largest(values));
+    for (code, value) in codes.iter_mut().zip(values) {
+        *code = table.nearest(*value);
+    }
+    absmax
+}
+
+/// A division, as in the CUDA kernel, where weights are multiplied by a reciprocal. Zeros stay as they are.
+fn divide_by_largest(values: &mut [f32]) -> f32 {
+    let absmax = largest_magnitude(values);
+    let divisor = if absmax == 0.0 { 1.0 } else { absmax };
+    values.iter_mut().for_each(|value| *value /= divisor);
+    absmax
+}
