@@ -6,14 +6,14 @@ use burn::{
     module::Module,
     tensor::{DType, Device, FloatDType, Int, Tensor, TensorData},
 };
-use burnisher_quant::{Absmax, NF4, QuantError, QuantState, QuantType, SourceDtype};
+use burnisher_quant::{Absmax, QuantError, QuantState, QuantType, SourceDtype};
 
 use crate::ops::precision::float_dtype;
 
 /// Elements of a dequantized panel: 1 MiB of f32 stays in a core's second-level cache.
 const PANEL: usize = 1 << 18;
 
-/// An NF4 weight `[out, in]` in bitsandbytes' bytes, with plain or double-quantized scales.
+/// An NF4 or FP4 weight `[out, in]` in bitsandbytes' bytes, with plain or double-quantized scales.
 ///
 /// The packed bytes travel as 32-bit words, because not every backend stores bytes. A Burn module
 /// without parameters: it moves between devices and is not recorded.
@@ -27,6 +27,7 @@ pub struct FourBitWeight {
 
 #[derive(Clone, Debug)]
 struct Layout {
+    quant_type: QuantType,
     dims: [usize; 2],
     block_size: usize,
     source_dtype: SourceDtype,
@@ -64,6 +65,7 @@ impl FourBitWeight {
             }),
         };
         let layout = Layout {
+            quant_type: state.quant_type(),
             dims: state.shape(),
             block_size: state.block_size(),
             source_dtype: state.source_dtype(),
@@ -76,7 +78,7 @@ impl FourBitWeight {
     /// # Errors
     /// None for a weight made by [`FourBitWeight::from_state`]; the parts are checked again.
     pub fn to_state(&self) -> Result<QuantState, QuantError> {
-        let Layout { dims, block_size, source_dtype } = self.layout.clone();
+        let Layout { quant_type, dims, block_size, source_dtype } = self.layout.clone();
         let elements = dims[0] * dims[1];
         let absmax = match &self.scales {
             Scales::Plain(absmax) => Absmax::Plain(read_floats(absmax)),
@@ -88,12 +90,17 @@ impl FourBitWeight {
             },
         };
         let packed = read_bytes(&self.words, elements.div_ceil(2));
-        QuantState::new(QuantType::Nf4, packed, absmax, dims, block_size, source_dtype)
+        QuantState::new(quant_type, packed, absmax, dims, block_size, source_dtype)
     }
 
     /// The shape `[out, in]`.
     pub fn dims(&self) -> [usize; 2] {
         self.layout.dims
+    }
+
+    /// The code: NF4 or FP4.
+    pub fn quant_type(&self) -> QuantType {
+        self.layout.quant_type
     }
 
     /// The dtype the weight was quantized from.
@@ -219,7 +226,7 @@ impl FourBitWeight {
         let (word, end) = (first / 8, (first + len).div_ceil(8));
         let codes = unpack(self.words.clone().narrow(0, word, end - word), SHIFTS, 15, (end - word) * 8);
         let codes = codes.narrow(0, first - word * 8, len);
-        let table = floats(NF4.to_vec(), &self.words.device());
+        let table = floats(self.layout.quant_type.levels().to_vec(), &self.words.device());
         let (block, last) = (first / self.layout.block_size, (first + len).div_ceil(self.layout.block_size));
         let absmax = absmax.clone().narrow(0, block, last - block);
         table.select(0, codes)
@@ -240,7 +247,7 @@ impl FourBitWeight {
         // A multiple of every block size, so that pieces start where blocks do if `first` does.
         const PIECE: usize = 1 << 14;
         out.par_chunks_mut(PIECE).enumerate().for_each(|(i, piece)| {
-            burnisher_quant::dequantize_range(
+            self.layout.quant_type.dequantize_range(
                 packed,
                 scales,
                 self.layout.block_size,
@@ -317,15 +324,20 @@ mod tests {
     fn the_flex_path_equals_the_reference_and_the_slices() {
         let device = Device::flex();
         for (out, inn) in [(1, 1), (3, 5), (7, 63), (4, 64), (5, 65), (300, 1030)] {
-            for double_quant in [false, true] {
+            for (quant_type, double_quant) in [
+                (QuantType::Nf4, false),
+                (QuantType::Nf4, true),
+                (QuantType::Fp4, false),
+                (QuantType::Fp4, true),
+            ] {
                 let values = weights(out * inn);
-                let config = QuantConfig::nf4().with_double_quant(double_quant);
+                let config = QuantConfig::new(quant_type).with_double_quant(double_quant);
                 let state = config.quantize(&values, [out, inn]).unwrap();
                 let weight = FourBitWeight::from_state(&state, &device);
                 assert_eq!(weight.to_state().unwrap(), state);
                 let want = state.dequantize();
                 let got: Vec<f32> = weight.dequantize(FloatDType::F32).to_data().try_to_vec().unwrap();
-                assert_eq!(got, want, "[{out}, {inn}] double {double_quant}");
+                assert_eq!(got, want, "[{out}, {inn}] {quant_type:?} double {double_quant}");
                 let reference = weight.range_reference(0, out * inn, &weight.absmax());
                 assert_eq!(reference.to_data().try_to_vec::<f32>().unwrap(), want);
                 let tail = weight.range_reference(inn / 2, out * inn - inn / 2, &weight.absmax());

@@ -8,7 +8,7 @@ use half::bf16;
 
 use super::{
     Value,
-    product::{Left, Matrix, Nf4, Operand, Out, Stored, Term, product},
+    product::{FourBit, Left, Matrix, Operand, Out, Stored, Term, product},
 };
 use crate::{FourBitWeight, FrozenWeight, LoraFactors, shared_input::InputPanels};
 
@@ -60,8 +60,9 @@ impl<'a> Base<'a> {
             Self::FourBit { packed, absmax, weight } => {
                 let packed: &[i32] = packed.as_slice().expect("contiguous words");
                 let packed = bytemuck::cast_slice(packed);
-                let nf4 = Nf4 { packed, absmax, block_size: weight.block_size() };
-                Matrix::new(Stored::Nf4(nf4), weight.dims())
+                let (quant_type, block_size) = (weight.quant_type(), weight.block_size());
+                let codes = FourBit { quant_type, packed, absmax, block_size };
+                Matrix::new(Stored::FourBit(codes), weight.dims())
             }
         }
     }
@@ -117,7 +118,7 @@ pub(crate) fn transposed_times(p: &Tensor<2>, x: &Tensor<2>, dtype: DType) -> Op
     Some(tensor_of([p.dims()[1], x.dims()[1]], &[term], 1.0, dtype, &p.device()))
 }
 
-/// `x·Wᵀ` in the dtype of `x`, whose panels these are; `None` unless all are matrices of Flex in f32, bf16 or NF4.
+/// `x·Wᵀ` in the dtype of `x`, whose panels these are; `None` unless all are matrices of Flex in f32, bf16 or 4 bits.
 pub(crate) fn project(x: &Tensor<2>, panels: &InputPanels, weight: &FrozenWeight) -> Option<Tensor<2>> {
     let (input, base) = (Held::new(x)?, Base::new(weight)?);
     let left = Left::shared(Operand::plain(input.matrix()), &panels.panels);

@@ -5,7 +5,7 @@ use burnisher_kernels::{
     DropoutKeys, FourBitWeight, FrozenWeight, LoraFactors, SharedInput, linear, linear_reference,
     lora_linear, lora_linear_reference, trained_linear, trained_linear_reference,
 };
-use burnisher_quant::QuantConfig;
+use burnisher_quant::{QuantConfig, QuantType};
 
 use crate::support::{assert_close, devices, matrix, of_products, takes_empty, values, vec_of};
 
@@ -26,18 +26,19 @@ fn shapes(device: &burn::tensor::Device) -> impl Iterator<Item = (usize, usize, 
     SHAPES.into_iter().filter(move |shape| shape.0 > 0 || empty_too)
 }
 
-/// Dense, NF4 and double-quantized NF4 forms of one weight.
+/// Dense and 4-bit forms of one weight, with plain and with double-quantized scales.
 fn weights(out: usize, inn: usize, device: &burn::tensor::Device) -> Vec<(&'static str, FrozenWeight)> {
     let data = values(out * inn, 17);
-    let four_bit = |double| {
-        let config = QuantConfig::nf4().with_double_quant(double);
+    let four_bit = |code, double| {
+        let config = QuantConfig::new(code).with_double_quant(double);
         let state = config.quantize(&data, [out, inn]).expect("finite values quantize");
         FrozenWeight::FourBit(FourBitWeight::from_state(&state, device))
     };
     vec![
         ("dense", FrozenWeight::Dense(matrix(out, inn, 17, device))),
-        ("nf4", four_bit(false)),
-        ("nf4 double", four_bit(true)),
+        ("nf4", four_bit(QuantType::Nf4, false)),
+        ("nf4 double", four_bit(QuantType::Nf4, true)),
+        ("fp4", four_bit(QuantType::Fp4, false)),
     ]
 }
 

@@ -6,8 +6,8 @@
 //! for all threads; a task packs the columns that it computes. An element's sum has one order, whatever the number of
 //! threads: results are the same bit for bit.
 
+mod four_bit;
 mod kernel;
-mod nf4;
 mod pack;
 mod skinny;
 mod source;
@@ -24,7 +24,7 @@ use std::{
 use half::bf16;
 use rayon::prelude::*;
 
-pub(crate) use self::source::{Matrix, Nf4, Stored, nearest_bf16};
+pub(crate) use self::source::{FourBit, Matrix, Stored, nearest_bf16};
 use self::{kernel::Kernel, pack::Block};
 use super::level::Level;
 

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::{
     Out, Target, Term,
-    nf4::{self, Rows},
-    source::{Matrix, Nf4},
+    four_bit::{self, Rows},
+    source::{FourBit, Matrix},
 };
 use crate::cpu::level::Level;
 
@@ -49,7 +49,7 @@ enum Factors<'a> {
     /// With rows in the order in which codes are looked up.
     Codes {
         x: Rows,
-        weight: Nf4<'a>,
+        weight: FourBit<'a>,
     },
 }
 
@@ -60,7 +60,7 @@ impl<'a> Factors<'a> {
         for (row, out) in x.chunks_exact_mut(matrix.columns.max(1)).enumerate() {
             matrix.read_f32(level, row, 0, out);
         }
-        match nf4::codes(level, matrix.rows, &weight) {
+        match four_bit::codes(level, matrix.rows, &weight) {
             Some(codes) => Self::Codes { x: Rows::new(level, &x, matrix.columns), weight: codes },
             None => Self::Plain { x, weight },
         }

@@ -1,5 +1,6 @@
 //! Matrices as they are stored, and their values as f32 or bf16.
 
+use burnisher_quant::QuantType;
 use half::bf16;
 
 use crate::cpu::level::Level;
@@ -9,12 +10,13 @@ use crate::cpu::level::Level;
 pub(crate) enum Stored<'a> {
     F32(&'a [f32]),
     Bf16(&'a [bf16]),
-    Nf4(Nf4<'a>),
+    FourBit(FourBit<'a>),
 }
 
-/// NF4 codes and one f32 scale per block of the flattened matrix ([`burnisher_quant::QuantState`]).
+/// 4-bit codes and one f32 scale per block of the flattened matrix ([`burnisher_quant::QuantState`]).
 #[derive(Clone, Copy)]
-pub(crate) struct Nf4<'a> {
+pub(crate) struct FourBit<'a> {
+    pub(crate) quant_type: QuantType,
     pub(crate) packed: &'a [u8],
     pub(crate) absmax: &'a [f32],
     pub(crate) block_size: usize,
@@ -59,8 +61,8 @@ impl<'a> Matrix<'a> {
         match self.stored {
             Stored::F32(values) => out.copy_from_slice(&values[first..][..out.len()]),
             Stored::Bf16(values) => widen(level, &values[first..][..out.len()], out),
-            Stored::Nf4(Nf4 { packed, absmax, block_size }) => {
-                burnisher_quant::dequantize_range(packed, absmax, block_size, first, out);
+            Stored::FourBit(FourBit { quant_type, packed, absmax, block_size }) => {
+                quant_type.dequantize_range(packed, absmax, block_size, first, out);
             }
         }
     }
@@ -77,9 +79,9 @@ impl<'a> Matrix<'a> {
         let first = row * self.stride + start;
         match self.stored {
             Stored::Bf16(values) => out.copy_from_slice(&values[first..][..out.len()]),
-            Stored::Nf4(Nf4 { packed, absmax, block_size }) => {
+            Stored::FourBit(FourBit { quant_type, packed, absmax, block_size }) => {
                 let out = bytemuck::cast_slice_mut(out);
-                burnisher_quant::dequantize_range_bf16(packed, absmax, block_size, first, out);
+                quant_type.dequantize_range_bf16(packed, absmax, block_size, first, out);
             }
             Stored::F32(_) => {
                 self.read_f32(level, row, start, scratch);

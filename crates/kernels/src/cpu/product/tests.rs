@@ -1,6 +1,6 @@
 //! Every level against sums in f64, over every way to store a weight.
 
-use burnisher_quant::{Absmax, QuantConfig, QuantState};
+use burnisher_quant::{Absmax, QuantConfig, QuantState, QuantType};
 use half::bf16;
 
 use super::*;
@@ -37,22 +37,21 @@ fn values(count: usize, salt: u64) -> Vec<f32> {
     (0..count).map(next).collect()
 }
 
+const CODES: [QuantType; 2] = [QuantType::Nf4, QuantType::Fp4];
+
 fn halves(values: &[f32]) -> Vec<bf16> {
     values.iter().map(|value| bf16::from_f32(*value)).collect()
 }
 
-fn four_bit(values: &[f32], dims: [usize; 2]) -> QuantState {
-    in_blocks(values, dims, 64)
-}
-
-fn in_blocks(values: &[f32], dims: [usize; 2], block_size: usize) -> QuantState {
-    let config = QuantConfig::nf4().with_block_size(block_size);
+fn quantized(quant_type: QuantType, values: &[f32], dims: [usize; 2], block_size: usize) -> QuantState {
+    let config = QuantConfig::new(quant_type).with_block_size(block_size);
     config.quantize(values, dims).expect("finite values quantize")
 }
 
-fn nf4(state: &QuantState) -> Stored<'_> {
+fn four_bit(state: &QuantState) -> Stored<'_> {
     let Absmax::Plain(absmax) = state.absmax() else { panic!("plain scales") };
-    Stored::Nf4(Nf4 { packed: state.packed(), absmax, block_size: state.block_size() })
+    let (quant_type, packed, block_size) = (state.quant_type(), state.packed(), state.block_size());
+    Stored::FourBit(FourBit { quant_type, packed, absmax, block_size })
 }
 
 /// Values of an operand as f64, `[rows, columns]` after the transposition.
@@ -120,10 +119,13 @@ fn every_storage_and_orientation_at_every_size() {
     for [m, k, n] in SIZES {
         let (x, w) = (values(m * k, 1), values(n * k, 2));
         let (xh, wh) = (halves(&x), halves(&w));
-        let state = (k * n > 0).then(|| four_bit(&w, [n, k]));
+        let codes = match k * n {
+            0 => Vec::new(),
+            _ => CODES.map(|code| (code.as_str(), quantized(code, &w, [n, k], 64))).to_vec(),
+        };
         let lefts = [Stored::F32(&x), Stored::Bf16(&xh)];
         let mut rights = vec![("f32", Stored::F32(&w)), ("bf16", Stored::Bf16(&wh))];
-        rights.extend(state.as_ref().map(|state| ("nf4", nf4(state))));
+        rights.extend(codes.iter().map(|(name, state)| (*name, four_bit(state))));
         for (name, right) in rights {
             for left in lefts {
                 for (lt, rt) in [(false, true), (false, false), (true, false), (true, true)] {
@@ -149,10 +151,13 @@ fn codes_in_blocks_of_every_size() {
     for rows in 1..=5 {
         for (depth, block_size) in [(32, 32), (96, 32), (256, 128), (256, 256), (192, 128)] {
             let (x, w) = (values(rows * depth, 1), values(9 * depth, 2));
-            let state = in_blocks(&w, [9, depth], block_size);
-            let left = Operand::plain(Matrix::new(Stored::F32(&x), [rows, depth]));
-            let right = Operand::transposed(Matrix::new(nf4(&state), [9, depth]));
-            check([rows, 9], &[(left, right)], &format!("{rows} rows, {depth} in blocks of {block_size}"));
+            for code in CODES {
+                let state = quantized(code, &w, [9, depth], block_size);
+                let left = Operand::plain(Matrix::new(Stored::F32(&x), [rows, depth]));
+                let right = Operand::transposed(Matrix::new(four_bit(&state), [9, depth]));
+                let what = format!("{rows} rows, {depth} {code:?} in blocks of {block_size}");
+                check([rows, 9], &[(left, right)], &what);
+            }
         }
     }
 }

@@ -1,11 +1,9 @@
-//! Dot products of a few rows of f32 with rows of NF4 codes, which never become a row of values: a group of 32 codes is
+//! Dot products of a few rows of f32 with rows of 4-bit codes, which never become a row of values: a group of 32 codes is
 //! looked up in registers, multiplied with every row, and scaled by its block's absmax.
 //!
 //! Looking up gives a group's values in another order; the rows of f32 are brought into that order once.
 
-use burnisher_quant::NF4;
-
-use super::source::{Matrix, Nf4, Stored};
+use super::source::{FourBit, Matrix, Stored};
 use crate::cpu::level::Level;
 
 /// The most rows of f32. With more, a row of values is worth keeping: the sums no longer fit the registers.
@@ -23,11 +21,11 @@ pub(super) struct Rows {
     count: usize,
 }
 
-/// The codes of `matrix`, if the level has a version for `rows` of f32, and the matrix is NF4 in blocks that a row holds
+/// The codes of `matrix`, if the level has a version for `rows` of f32, and the matrix is 4-bit in blocks that a row holds
 /// a whole number of.
-pub(super) fn codes<'a>(level: Level, rows: usize, matrix: &Matrix<'a>) -> Option<Nf4<'a>> {
-    let Stored::Nf4(codes) = matrix.stored else { return None };
-    let Nf4 { block_size, .. } = codes;
+pub(super) fn codes<'a>(level: Level, rows: usize, matrix: &Matrix<'a>) -> Option<FourBit<'a>> {
+    let Stored::FourBit(codes) = matrix.stored else { return None };
+    let FourBit { block_size, .. } = codes;
     let is_whole = block_size.is_multiple_of(GROUP) && matrix.columns.is_multiple_of(block_size);
     let has_version = cfg!(target_arch = "x86_64") && level >= Level::Avx2 && (1..=ROWS).contains(&rows);
     let is_dense = matrix.stride == matrix.columns && matrix.columns > 0;
@@ -48,11 +46,11 @@ impl Rows {
     }
 
     /// Calls `add` with each row's number and its product with row `row` of the matrix whose [`codes`] these are.
-    pub(super) fn dots(&self, nf4: &Nf4<'_>, row: usize, mut add: impl FnMut(usize, f32)) {
-        let Nf4 { packed, absmax, block_size } = *nf4;
+    pub(super) fn dots(&self, codes: &FourBit<'_>, row: usize, mut add: impl FnMut(usize, f32)) {
+        let FourBit { quant_type, packed, absmax, block_size } = *codes;
         let packed = &packed[row * self.columns / 2..][..self.columns / 2];
         let absmax = &absmax[row * self.columns / block_size..][..self.columns / block_size];
-        let codes = Nf4 { packed, absmax, block_size };
+        let codes = FourBit { quant_type, packed, absmax, block_size };
         match self.count.next_power_of_two() {
             1 => self.run::<1>(&codes, &mut add),
             2 => self.run::<2>(&codes, &mut add),
@@ -61,7 +59,7 @@ impl Rows {
         }
     }
 
-    fn run<const M: usize>(&self, codes: &Nf4<'_>, add: &mut impl FnMut(usize, f32)) {
+    fn run<const M: usize>(&self, codes: &FourBit<'_>, add: &mut impl FnMut(usize, f32)) {
         let columns = self.columns;
         let rows: [&[[f32; GROUP]]; M] =
             std::array::from_fn(|row| self.values[row * columns..][..columns].as_chunks().0);
@@ -93,14 +91,16 @@ fn place(level: Level, lane: usize) -> usize {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{GROUP, NF4, Nf4};
+    use burnisher_quant::{FP4, NF4, QuantType};
+
+    use super::{FourBit, GROUP};
 
     /// Byte by byte the bits of the 16 levels.
-    static BYTES: [[u8; 16]; 4] = {
+    const fn bytes(levels: &[f32; 16]) -> [[u8; 16]; 4] {
         let mut bytes = [[0; 16]; 4];
         let mut level = 0;
         while level < 16 {
-            let bits = NF4[level].to_bits().to_le_bytes();
+            let bits = levels[level].to_bits().to_le_bytes();
             let mut byte = 0;
             while byte < 4 {
                 bytes[byte][level] = bits[byte];
@@ -109,7 +109,10 @@ mod x86 {
             level += 1;
         }
         bytes
-    };
+    }
+
+    static NF4_BYTES: [[u8; 16]; 4] = bytes(&NF4);
+    static FP4_BYTES: [[u8; 16]; 4] = bytes(&FP4);
 
     /// The numbers of sixteen bytes, each twice.
     static TWICE: [u8; 32] = {
@@ -124,14 +127,19 @@ mod x86 {
 
     /// The bytes of the 16 levels' bits, looked up byte by byte and joined to words.
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn avx2<const M: usize>(codes: &Nf4<'_>, rows: &[&[[f32; GROUP]]; M]) -> [f32; M] {
+    pub(super) fn avx2<const M: usize>(codes: &FourBit<'_>, rows: &[&[[f32; GROUP]]; M]) -> [f32; M] {
+        let bytes = match codes.quant_type {
+            QuantType::Nf4 => &NF4_BYTES,
+            QuantType::Fp4 => &FP4_BYTES,
+            other => unreachable!("{other:?} has no table of bytes"),
+        };
         // SAFETY: sixteen bytes are there, each time.
         let tables: [__m256i; 4] = unsafe {
             [
-                _mm256_broadcastsi128_si256(_mm_loadu_si128(BYTES[0].as_ptr().cast())),
-                _mm256_broadcastsi128_si256(_mm_loadu_si128(BYTES[1].as_ptr().cast())),
-                _mm256_broadcastsi128_si256(_mm_loadu_si128(BYTES[2].as_ptr().cast())),
-                _mm256_broadcastsi128_si256(_mm_loadu_si128(BYTES[3].as_ptr().cast())),
+                _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes[0].as_ptr().cast())),
+                _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes[1].as_ptr().cast())),
+                _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes[2].as_ptr().cast())),
+                _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes[3].as_ptr().cast())),
             ]
         };
         // SAFETY: 32 bytes are there.
@@ -189,9 +197,9 @@ mod x86 {
 
     /// The 16 levels fill a register, which an instruction permutes by the low four bits of each word.
     #[target_feature(enable = "avx512f")]
-    pub(super) fn avx512<const M: usize>(codes: &Nf4<'_>, rows: &[&[[f32; GROUP]]; M]) -> [f32; M] {
+    pub(super) fn avx512<const M: usize>(codes: &FourBit<'_>, rows: &[&[[f32; GROUP]]; M]) -> [f32; M] {
         // SAFETY: sixteen values are there.
-        let levels = unsafe { _mm512_loadu_ps(NF4.as_ptr()) };
+        let levels = unsafe { _mm512_loadu_ps(codes.quant_type.levels().as_ptr()) };
         let mut sums = [_mm512_setzero_ps(); M];
         let groups = codes.block_size / GROUP;
         let bytes = codes.packed.as_chunks::<{ GROUP / 2 }>().0;
