@@ -30,7 +30,8 @@ pub(crate) enum Command {
     /// Merge an adapter into its base model and write the result as a Hugging Face directory. With --nf4 the adapted
     /// projections become dense, the others stay in 4 bits.
     Merge(MergeArgs),
-    /// Write a model with NF4 projections, as bitsandbytes stores them.
+    /// Write a model with quantized projections, as bitsandbytes stores them. One tensor after the other: the dense
+    /// model need not fit into memory.
     Quantize(QuantizeArgs),
     /// Logits and per-token losses of token ids in a safetensors file.
     Logits(LogitsArgs),
@@ -167,17 +168,38 @@ pub(crate) struct MergeArgs {
 #[derive(Arguments)]
 pub(crate) struct QuantizeArgs {
     /// Hugging Face directory of the model.
-    #[arg(long)]
+    #[arg(value_name = "DIR")]
     pub(crate) model: PathBuf,
+    /// The form of the projections.
+    #[arg(long, value_enum, default_value = "nf4")]
+    pub(crate) to: QuantFormat,
     /// Where the quantized model goes; not the directory of the model.
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// Leave the scales of the blocks in 32 bits.
+    /// Quantize the scales of the 4-bit blocks as well: 0.127 bits a value for them in place of 0.5.
     #[arg(long)]
-    pub(crate) no_double_quant: bool,
-    /// Values per block: a power of two from 32 to 4096.
+    pub(crate) double_quant: bool,
+    /// Values per 4-bit block: a power of two from 32 to 4096.
     #[arg(long, default_value_t = 64)]
     pub(crate) block_size: usize,
+    /// A projection to leave as it is, by its path or the end of it (`down_proj`); may be repeated. `lm_head` and the
+    /// embedding always stay as they are.
+    #[arg(long, value_name = "MODULE", value_delimiter = ',')]
+    pub(crate) skip: Vec<String>,
+    /// The largest file of weights, in MB.
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) max_shard_mb: u64,
+}
+
+/// The form of quantized projections.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QuantFormat {
+    /// 4-bit NormalFloat (QLoRA).
+    Nf4,
+    /// bitsandbytes' 4-bit float.
+    Fp4,
+    /// 8 bits with a scale per row (LLM.int8).
+    Int8,
 }
 
 #[derive(Arguments)]

@@ -8,7 +8,8 @@ use burnisher::{
     lora::{load_peft, merge_and_unload},
     models::{
         CausalLm, CheckpointDtype, ComputeDtype, GenerateConfig, GenerationConfig, LoadConfig, ModelConfig,
-        SampleConfig, Sampling, WriteOptions, copy_tokenizer_files, stop_ids,
+        Quantize, QuantizeReport, SampleConfig, Sampling, WriteOptions, copy_tokenizer_files,
+        quantize_checkpoint, stop_ids,
     },
     quant::QuantConfig,
     train::{JsonLines, Observer, Progress, RunConfig, StopReason, run},
@@ -16,7 +17,8 @@ use burnisher::{
 
 use crate::{
     Outcome,
-    args::{Dtype, GenerateArgs, MergeArgs, ModelArgs, QuantArgs, QuantizeArgs, TrainArgs},
+    args::{Dtype, GenerateArgs, MergeArgs, ModelArgs, QuantArgs, QuantFormat, QuantizeArgs, TrainArgs},
+    bar::Bar,
 };
 
 pub(crate) fn train(args: &TrainArgs) -> Outcome {
@@ -103,16 +105,35 @@ pub(crate) fn merge(args: &MergeArgs) -> Outcome {
 }
 
 pub(crate) fn quantize(args: &QuantizeArgs) -> Outcome {
-    check_other_dir("--out", &args.out, "--model", &args.model)?;
-    let quant = QuantConfig::nf4().with_block_size(args.block_size).with_double_quant(!args.no_double_quant);
-    quant.validate()?;
-    let dtype = stored_dtype(&args.model)?;
-    let load = LoadConfig::new().with_quantize(quant);
-    let model = CausalLm::from_pretrained(&args.model, &load, &device())?;
-    model.save_pretrained(&args.out, Some(dtype), &WriteOptions::new())?;
-    copy_tokenizer_files(&args.model, &args.out)?;
-    let (before, after) = (weight_bytes(&args.model)?, weight_bytes(&args.out)?);
-    println!("{} -> {}: {before} -> {after} bytes", args.model.display(), args.out.display());
+    check_other_dir("--out", &args.out, "the model", &args.model)?;
+    let four_bit = |config: QuantConfig| {
+        Quantize::from(config.with_block_size(args.block_size).with_double_quant(args.double_quant))
+    };
+    let quantize = match args.to {
+        QuantFormat::Nf4 => four_bit(QuantConfig::nf4()),
+        QuantFormat::Fp4 => four_bit(QuantConfig::fp4()),
+        QuantFormat::Int8 if args.double_quant => {
+            return Err("--double-quant is for nf4 and fp4: int8 has one scale per row".into());
+        }
+        QuantFormat::Int8 => Quantize::int8(),
+    };
+    let options = WriteOptions::new().with_max_shard_bytes(args.max_shard_mb.saturating_mul(1_000_000));
+    let bar = Bar::stderr("tensors");
+    let report =
+        quantize_checkpoint(&args.model, &args.out, quantize, &args.skip, &options, &mut |done, all| {
+            bar.set(done, all)
+        })?;
+    drop(bar);
+    let QuantizeReport { modules, bytes_before, bytes_after, .. } = &report;
+    println!(
+        "{} -> {}: {bytes_before} -> {bytes_after} bytes, {} modules",
+        args.model.display(),
+        args.out.display(),
+        modules.len()
+    );
+    if let Some((module, error)) = report.worst() {
+        println!("largest relative error {error:.4} ({module})");
+    }
     Ok(())
 }
 
@@ -172,15 +193,4 @@ fn stored_dtype(model: &Path) -> Result<FloatDType, Box<dyn std::error::Error>> 
         Some(CheckpointDtype::F16) => FloatDType::F16,
         _ => FloatDType::F32,
     })
-}
-
-fn weight_bytes(dir: &Path) -> std::io::Result<u64> {
-    let mut sum = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.path().extension().is_some_and(|extension| extension == "safetensors") {
-            sum += entry.metadata()?.len();
-        }
-    }
-    Ok(sum)
 }

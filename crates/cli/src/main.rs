@@ -1,6 +1,7 @@
 //! The `burnisher` program. Exit status: 0 done, 1 an error (on standard error), 2 wrong usage.
 
 mod args;
+mod bar;
 mod commands;
 mod doctor;
 mod eval;

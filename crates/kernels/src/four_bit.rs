@@ -8,7 +8,10 @@ use burn::{
 };
 use burnisher_quant::{Absmax, QuantError, QuantState, QuantType, SourceDtype};
 
-use crate::ops::precision::float_dtype;
+use crate::{
+    ops::precision::float_dtype,
+    packed::{BYTES, floats, read_bytes, read_floats, unpack, words},
+};
 
 /// Elements of a dequantized panel: 1 MiB of f32 stays in a core's second-level cache.
 const PANEL: usize = 1 << 18;
@@ -199,7 +202,7 @@ impl FourBitWeight {
                 let [out, inn] = self.layout.dims;
                 let blocks = (out * inn).div_ceil(self.layout.block_size);
                 let table = floats(burnisher_quant::dynamic_map_signed().to_vec(), &words.device());
-                let values = table.select(0, unpack::<4>(words.clone(), [0, 8, 16, 24], 255, blocks));
+                let values = table.select(0, unpack(words.clone(), BYTES, 255, blocks));
                 values * repeat(absmax.clone(), *block_size, 0, blocks) + *offset
             }
         }
@@ -257,50 +260,6 @@ impl FourBitWeight {
         });
         Some(Tensor::from_data(TensorData::new(out, [len]), &self.words.device()))
     }
-}
-
-/// Bytes as little-endian words, padded with zeros.
-fn words(bytes: &[u8], device: &Device) -> Tensor<1, Int> {
-    let words: Vec<i32> = bytes
-        .chunks(4)
-        .map(|chunk| {
-            let mut word = [0; 4];
-            word[..chunk.len()].copy_from_slice(chunk);
-            i32::from_le_bytes(word)
-        })
-        .collect();
-    let count = words.len();
-    Tensor::from_data(TensorData::new(words, [count]), (device, DType::I32))
-}
-
-fn floats(values: Vec<f32>, device: &Device) -> Tensor<1> {
-    let count = values.len();
-    Tensor::from_data(TensorData::new(values, [count]), (device, DType::F32))
-}
-
-fn read_bytes(words: &Tensor<1, Int>, count: usize) -> Vec<u8> {
-    let mut bytes: Vec<u8> = words.to_data().iter::<i32>().flat_map(i32::to_le_bytes).collect();
-    bytes.truncate(count);
-    bytes
-}
-
-fn read_floats(values: &Tensor<1>) -> Vec<f32> {
-    values.to_data().iter::<f32>().collect()
-}
-
-/// The fields of each word, lowest shift first as given: `[words] -> [count]`.
-fn unpack<const N: usize>(
-    words: Tensor<1, Int>,
-    shifts: [i32; N],
-    mask: i32,
-    count: usize,
-) -> Tensor<1, Int> {
-    let device = words.device();
-    let total = words.dims()[0];
-    let shifts = Tensor::<1, Int>::from_data(TensorData::new(shifts.to_vec(), [N]), (&device, DType::I32));
-    let words = words.reshape([total, 1]).expand([total, N]);
-    let shifts = shifts.reshape([1, N]).expand([total, N]);
-    words.bitwise_right_shift(shifts).bitwise_and_scalar(mask).reshape([total * N]).narrow(0, 0, count)
 }
 
 /// Each value `times` times, then `count` of them from `skip` on.

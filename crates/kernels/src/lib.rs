@@ -2,7 +2,7 @@
 //!
 //! | operation | function | handwritten backward |
 //! |---|---|---|
-//! | projection by a frozen weight, dense or 4-bit | [`linear`] | yes: keeps the stored weight only |
+//! | projection by a frozen weight, dense, 4-bit or LLM.int8 | [`linear`] | yes: keeps the stored weight only |
 //! | projection by a trained weight | [`trained_linear`] | yes: keeps `x` and the weight |
 //! | LoRA projection | [`lora_linear`] | yes: keeps `x` and `x·Aᵀ` only |
 //! | projection + cross-entropy | [`linear_cross_entropy`] | yes: no logits matrix |
@@ -36,14 +36,17 @@ mod backend;
 #[cfg(feature = "flex")]
 mod cpu;
 mod dropout;
+mod eight_bit;
 mod finite;
 mod four_bit;
 mod ops;
+mod packed;
 mod shared_input;
 mod weight;
 
 pub use crate::{
     dropout::{Dropout, DropoutKeys},
+    eight_bit::{EightBitWeight, INT8_THRESHOLD},
     finite::all_finite,
     four_bit::FourBitWeight,
     ops::{

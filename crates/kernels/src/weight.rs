@@ -4,7 +4,7 @@ use burn::tensor::{FloatDType, Tensor};
 
 #[cfg(feature = "flex")]
 use crate::cpu;
-use crate::{FourBitWeight, shared_input::InputPanels};
+use crate::{EightBitWeight, FourBitWeight, shared_input::InputPanels};
 
 /// A projection's weight `[out, in]` that receives no gradient, in the form it is stored in.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub enum FrozenWeight {
     Dense(Tensor<2>),
     /// 4 bits a value with a scale per block.
     FourBit(FourBitWeight),
+    /// LLM.int8: 8 bits a value with a scale per row, and inputs quantized, too.
+    EightBit(EightBitWeight),
 }
 
 impl FrozenWeight {
@@ -21,14 +23,16 @@ impl FrozenWeight {
         match self {
             Self::Dense(weight) => weight.dims(),
             Self::FourBit(weight) => weight.dims(),
+            Self::EightBit(weight) => weight.dims(),
         }
     }
 
-    /// The dense weight `[out, in]` in `dtype`; a copy for 4-bit weights.
+    /// The dense weight `[out, in]` in `dtype`; a copy for quantized weights.
     pub fn dense(&self, dtype: FloatDType) -> Tensor<2> {
         match self {
             Self::Dense(weight) => weight.clone().without_autodiff().cast(dtype),
             Self::FourBit(weight) => weight.dequantize(dtype),
+            Self::EightBit(weight) => weight.dequantize(dtype),
         }
     }
 
@@ -42,6 +46,7 @@ impl FrozenWeight {
         match self {
             Self::Dense(weight) => x.matmul(weight.clone().without_autodiff().transpose()),
             Self::FourBit(weight) => weight.project(x),
+            Self::EightBit(weight) => weight.project(x),
         }
     }
 
@@ -54,6 +59,7 @@ impl FrozenWeight {
         match self {
             Self::Dense(weight) => grad.matmul(weight.clone().without_autodiff()),
             Self::FourBit(weight) => weight.project_back(grad),
+            Self::EightBit(weight) => weight.project_back(grad),
         }
     }
 }

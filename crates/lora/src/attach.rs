@@ -171,8 +171,8 @@ fn install<M: Adaptable>(
                     Some(LoraAdapter::new(path, a, b, module.scaling, dropout, is_trainable));
             }
             if saved(path) {
-                if let Weight::FourBit(weight) = &projection.weight {
-                    projection.weight = Weight::frozen(weight.dequantize(compute));
+                if projection.weight.is_quantized() {
+                    projection.weight = Weight::frozen(projection.weight.dense(compute));
                 }
                 if let Weight::Dense(weight) = &mut projection.weight {
                     *weight = trainable(weight.val());

@@ -125,9 +125,9 @@ pub enum LoraError {
         modules: Vec<String>,
     },
 
-    /// Every parameter was to be trained, but some weights are held in 4 bits.
+    /// Every parameter was to be trained, but some weights are quantized.
     #[error(
-        "cannot train every parameter: {} weights are held in 4 bits ({}); wanted a dense checkpoint, or an adapter",
+        "cannot train every parameter: {} weights are quantized ({}); wanted a dense checkpoint, or an adapter",
         .modules.len(),
         grouped(.modules)
     )]

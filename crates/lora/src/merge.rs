@@ -6,8 +6,8 @@ use burnisher_kernels::all_finite;
 use crate::{Adaptable, LoraError, Projection, Site, parameters::compute_dtype, projection::Weight};
 
 /// Merges every adapter: `W ← W + s·B·A`, computed in f32 and rounded once to the base's dtype. A
-/// 4-bit base is dequantized to the dtype that the model computes in, as its projections do it, and stays
-/// dense: merging into 4 bits would lose what was learned. The original weights and the adapters stay for
+/// quantized base is dequantized to the dtype that the model computes in, as its projections do it, and stays
+/// dense: merging into 4 or 8 bits would lose what was learned. The original weights and the adapters stay for
 /// [`unmerge`].
 ///
 /// # Errors
@@ -70,7 +70,7 @@ fn merge_one(path: &str, projection: &mut Projection, compute: FloatDType) -> Re
             let dtype = FloatDType::from(weight.dtype());
             (weight.cast(FloatDType::F32), dtype)
         }
-        Weight::FourBit(weight) => (weight.dequantize(compute).cast(FloatDType::F32), compute),
+        quantized => (quantized.dense(compute).cast(FloatDType::F32), compute),
     };
     let merged = base + adapter.delta().cast(FloatDType::F32);
     if !all_finite(&merged) {

@@ -106,7 +106,7 @@ impl ParameterMut<'_> {
 }
 
 /// Calls `visit` with every dense parameter and its name: the checkpoint's name
-/// (`model.norm.weight`), or PEFT's for adapters (`….q_proj.lora_A.weight`). 4-bit weights are no
+/// (`model.norm.weight`), or PEFT's for adapters (`….q_proj.lora_A.weight`). Quantized weights are no
 /// parameters.
 pub fn visit_parameters<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(&str, ParameterMut<'_>)) {
     model.sites(&mut |path, site| match site {
@@ -144,7 +144,7 @@ pub fn modules<M: Adaptable>(model: &M) -> Vec<ModuleInfo> {
     found
 }
 
-/// How many values are trained, and how many there are (a 4-bit weight counts its values).
+/// How many values are trained, and how many there are (a quantized weight counts its values).
 pub fn count_parameters<M: Adaptable>(model: &M) -> (usize, usize) {
     let (mut trained, mut total) = (0, 0);
     let mut copy = model.clone();
@@ -154,9 +154,9 @@ pub fn count_parameters<M: Adaptable>(model: &M) -> (usize, usize) {
     });
     copy.sites(&mut |_, site| {
         if let Site::Projection(projection) | Site::Head(projection) = site
-            && let Weight::FourBit(weight) = &projection.weight
+            && projection.weight.is_quantized()
         {
-            total += weight.dims().iter().product::<usize>();
+            total += projection.dims().iter().product::<usize>();
         }
     });
     (trained, total)
@@ -165,14 +165,14 @@ pub fn count_parameters<M: Adaptable>(model: &M) -> (usize, usize) {
 /// Makes every parameter trainable: full fine-tuning.
 ///
 /// # Errors
-/// [`LoraError::Quantized`] naming every module whose weight is held in 4 bits: it cannot be trained.
+/// [`LoraError::Quantized`] naming every module whose weight is quantized: it cannot be trained.
 /// [`LoraError::HasAdapter`] for a model with an adapter, which stands beside frozen weights.
 pub fn train_all<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
     check_plain(&mut model)?;
     let mut modules = Vec::new();
     model.sites(&mut |path, site| {
         if let Site::Projection(projection) | Site::Head(projection) = site
-            && let Weight::FourBit(_) = &projection.weight
+            && projection.weight.is_quantized()
         {
             modules.push(path.to_owned());
         }

@@ -5,7 +5,8 @@ use burn::{
     tensor::{Device, FloatDType, Tensor},
 };
 use burnisher_kernels::{
-    DropoutKeys, FourBitWeight, FrozenWeight, SharedInput, linear, lora_linear, trained_linear,
+    DropoutKeys, EightBitWeight, FourBitWeight, FrozenWeight, SharedInput, linear, lora_linear,
+    trained_linear,
 };
 
 use crate::adapter::LoraAdapter;
@@ -15,8 +16,10 @@ use crate::adapter::LoraAdapter;
 pub enum Weight {
     /// Every value; the only form that can be trained itself.
     Dense(Param<Tensor<2>>),
-    /// NF4, frozen.
+    /// NF4 or FP4, frozen.
     FourBit(FourBitWeight),
+    /// LLM.int8, frozen.
+    EightBit(EightBitWeight),
 }
 
 impl Weight {
@@ -30,6 +33,21 @@ impl Weight {
         match self {
             Self::Dense(weight) => weight.lazy_shape().dims(),
             Self::FourBit(weight) => weight.dims(),
+            Self::EightBit(weight) => weight.dims(),
+        }
+    }
+
+    /// Whether the weight is held in fewer bits than it is computed in.
+    pub fn is_quantized(&self) -> bool {
+        !matches!(self, Self::Dense(_))
+    }
+
+    /// The weight `[out, in]` in `dtype`: on the tape if it is trained, a copy if it is quantized.
+    pub fn dense(&self, dtype: FloatDType) -> Tensor<2> {
+        match self {
+            Self::Dense(weight) => weight.val().cast(dtype),
+            Self::FourBit(weight) => weight.dequantize(dtype),
+            Self::EightBit(weight) => weight.dequantize(dtype),
         }
     }
 
@@ -37,6 +55,7 @@ impl Weight {
         match self {
             Self::Dense(weight) => FrozenWeight::Dense(weight.val()),
             Self::FourBit(weight) => FrozenWeight::FourBit(weight.clone()),
+            Self::EightBit(weight) => FrozenWeight::EightBit(weight.clone()),
         }
     }
 }
@@ -111,10 +130,7 @@ impl Projection {
 
     /// The weight `[out, in]` in `dtype`, without the adapter (unless merged); on the tape if it is trained.
     pub fn dense_weight(&self, dtype: FloatDType) -> Tensor<2> {
-        match &self.weight {
-            Weight::Dense(weight) => weight.val().cast(dtype),
-            Weight::FourBit(weight) => weight.dequantize(dtype),
-        }
+        self.weight.dense(dtype)
     }
 
     /// The device that holds the weight.
@@ -122,6 +138,7 @@ impl Projection {
         match &self.weight {
             Weight::Dense(weight) => weight.lazy_device(),
             Weight::FourBit(weight) => weight.device(),
+            Weight::EightBit(weight) => weight.device(),
         }
         .without_autodiff()
     }

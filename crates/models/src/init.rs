@@ -3,14 +3,14 @@
 use burn::tensor::{Device, Tensor};
 use burnisher_kernels::NormWeight;
 use burnisher_lora::Weight;
+use burnisher_quant::SourceDtype;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::{
-    CausalLm, LoadConfig, ModelConfig, ModelError,
+    CausalLm, LoadConfig, ModelConfig, ModelError, Quantize,
     build::{Parts, build},
-    load::quantized,
 };
 
 /// Values that one thread makes at a time; even, because they come in pairs.
@@ -31,7 +31,7 @@ impl CausalLm {
     /// the seed.
     ///
     /// `load` says how they are stored: dense values are the same f32 values rounded to its dtype; a projection that
-    /// is quantized is rounded to the source dtype of its [`QuantConfig`](burnisher_quant::QuantConfig) first. One
+    /// is quantized to 4 bits is rounded to the source dtype of its [`QuantConfig`](burnisher_quant::QuantConfig) first. One
     /// tensor is made after the other, so there is never more than one in f32 beside what is stored.
     ///
     /// # Errors
@@ -88,12 +88,16 @@ impl Parts for Random {
     }
 
     fn weight(&mut self, name: &str, shape: [usize; 2]) -> Result<Weight, ModelError> {
-        let Some(config) = self.load.quantize else {
+        let Some(quantize) = self.load.quantize else {
             return Ok(Weight::frozen(self.matrix(name, shape)?));
         };
         let mut values = self.values(name, shape);
-        values.par_iter_mut().for_each(|value| *value = config.source_dtype.round(*value));
-        quantized(&values, shape, config, &self.device)
+        let source = match quantize {
+            Quantize::FourBit(config) => config.source_dtype,
+            Quantize::Int8 { .. } => SourceDtype::F32,
+        };
+        values.par_iter_mut().for_each(|value| *value = source.round(*value));
+        Ok(quantize.quantize(&values, shape, source)?.to_weight(&self.device))
     }
 }
 

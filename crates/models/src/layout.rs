@@ -30,6 +30,22 @@ pub(crate) fn projections(config: &ModelConfig) -> [ProjectionRow; 7] {
     ]
 }
 
+/// The paths of the blocks' projections, in the model's order.
+pub(crate) fn projection_paths(config: &ModelConfig) -> Vec<String> {
+    let of_layer = |layer: usize| {
+        projections(config).into_iter().map(move |(name, ..)| format!("model.layers.{layer}.{name}"))
+    };
+    (0..config.num_hidden_layers).flat_map(of_layer).collect()
+}
+
+/// `[out, in]` of the projection at `path`; `None` for any other module.
+pub(crate) fn projection_shape(config: &ModelConfig, path: &str) -> Option<[usize; 2]> {
+    let (layer, name) = path.strip_prefix("model.layers.")?.split_once('.')?;
+    let is_there = layer.parse::<usize>().is_ok_and(|layer| layer < config.num_hidden_layers);
+    let found = projections(config).into_iter().find(|(projection, ..)| *projection == name)?;
+    is_there.then_some(found.1)
+}
+
 /// The norms of one block, in the order of use.
 pub(crate) const NORMS: [&str; 2] = ["input_layernorm", "post_attention_layernorm"];
 

@@ -2,7 +2,7 @@
 //!
 //! One generic decoder (RMSNorm, rotary positions, grouped-query attention, gated MLP, sliding
 //! windows, tied or free head) serves all families; a family ([`Family`]) is a row of differences.
-//! [`CausalLm::from_pretrained`] memory-maps the weights; projections can be quantized to NF4 while
+//! [`CausalLm::from_pretrained`] memory-maps the weights; projections can be quantized while
 //! loading, and adapters attach through `burnisher_lora`.
 //!
 //! ```no_run
@@ -33,6 +33,7 @@ mod kv_cache;
 mod layout;
 mod load;
 mod mlp;
+mod quantize;
 mod rope;
 mod sample;
 mod save;
@@ -42,16 +43,21 @@ pub use crate::{
     checkpoint::{Checkpoint, CheckpointDtype, ExpectedTensor, Presence, TensorEntry},
     checkpointing::GradientCheckpointing,
     config::{
-        Family, GenerationConfig, LlamaShape, ModelConfig, QuantizationConfig, RopeConfig, RopeScaling,
+        Family, GenerationConfig, LlamaShape, ModelConfig, QuantizationConfig, QuantizationMethod,
+        RopeConfig, RopeScaling,
     },
     decoder::{CausalLm, ModelInput},
     error::{CheckpointProblem, ConfigProblem, ModelError},
     export::{
-        GgmlType, GgufArray, GgufFile, GgufOptions, GgufReport, GgufTensor, GgufValue, export_gguf,
-        export_gguf_adapter, write_gguf,
+        GgmlType, GgufArray, GgufFile, GgufOptions, GgufReport, GgufTensor, GgufValue, QuantizeReport,
+        export_gguf, export_gguf_adapter, quantize_checkpoint, write_gguf,
     },
     generate::{GenerateConfig, stop_ids},
     load::{ComputeDtype, LoadConfig},
+    quantize::Quantize,
     sample::{SampleConfig, Sampling},
-    writer::{WriteOptions, copy_tokenizer_files, write_checkpoint, write_config, write_safetensors},
+    writer::{
+        CheckpointWriter, TensorSpec, WriteOptions, copy_tokenizer_files, write_checkpoint, write_config,
+        write_safetensors,
+    },
 };

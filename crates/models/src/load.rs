@@ -3,16 +3,18 @@
 use std::path::Path;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor, TensorData};
-use burnisher_kernels::FourBitWeight;
+use burnisher_kernels::INT8_THRESHOLD;
 use burnisher_lora::Weight;
-use burnisher_quant::{QuantConfig, QuantState, RawDtype, RawTensor, SourceDtype};
+use burnisher_quant::{Int8Weight, QuantState, RawDtype, RawTensor, SourceDtype};
 use half::bf16;
 use rayon::prelude::*;
 
 use crate::{
-    CausalLm, Checkpoint, CheckpointDtype, ModelConfig, ModelError, TensorEntry,
+    CausalLm, Checkpoint, CheckpointDtype, ModelConfig, ModelError, QuantizationMethod, Quantize,
+    TensorEntry,
     build::{Parts, build},
     layout,
+    quantize::Quantized,
 };
 
 /// The dtype that a model computes in.
@@ -59,17 +61,6 @@ impl ComputeDtype {
     }
 }
 
-/// A projection's weight in 4 bits.
-pub(crate) fn quantized(
-    values: &[f32],
-    shape: [usize; 2],
-    config: QuantConfig,
-    device: &Device,
-) -> Result<Weight, ModelError> {
-    let state = config.quantize(values, shape)?;
-    Ok(Weight::FourBit(FourBitWeight::from_state(&state, device)))
-}
-
 /// How to store the weights of a model that is loaded or made from scratch.
 #[derive(Clone, Debug, Default)]
 pub struct LoadConfig {
@@ -77,7 +68,7 @@ pub struct LoadConfig {
     pub dtype: ComputeDtype,
     /// Quantize the projections inside the blocks, each as soon as it is read or made; embedding, norms and head stay
     /// dense.
-    pub quantize: Option<QuantConfig>,
+    pub quantize: Option<Quantize>,
 }
 
 impl LoadConfig {
@@ -94,8 +85,8 @@ impl LoadConfig {
 
     /// Quantizes the blocks' projections. A checkpoint's own dtype replaces the configuration's source dtype.
     #[must_use]
-    pub fn with_quantize(self, quantize: QuantConfig) -> Self {
-        Self { quantize: Some(quantize), ..self }
+    pub fn with_quantize(self, quantize: impl Into<Quantize>) -> Self {
+        Self { quantize: Some(quantize.into()), ..self }
     }
 }
 
@@ -103,7 +94,7 @@ impl CausalLm {
     /// Loads a Hugging Face directory: `config.json` and `model.safetensors` or its shards.
     ///
     /// A tensor stored in the compute dtype stays in the mapped file on backends that can use host
-    /// memory; others are converted. A checkpoint in bitsandbytes' 4 bits stays in 4 bits.
+    /// memory; others are converted. A checkpoint in bitsandbytes' 4 bits or LLM.int8 stays so.
     ///
     /// # Errors
     /// [`ModelError`] listing every problem of the configuration, or every missing, unexpected and
@@ -118,13 +109,19 @@ impl CausalLm {
         let checkpoint = Checkpoint::open(dir)?;
         checkpoint.check(&layout::expected(&config), |_| false)?;
         let device = device.clone().without_autodiff();
-        build(config, &mut FromCheckpoint { checkpoint, load: load.clone(), device })
+        let threshold = match config.quantization.as_ref().map(|quantization| quantization.method) {
+            Some(QuantizationMethod::Int8 { threshold }) => threshold,
+            _ => INT8_THRESHOLD,
+        };
+        build(config, &mut FromCheckpoint { checkpoint, load: load.clone(), threshold, device })
     }
 }
 
 struct FromCheckpoint {
     checkpoint: Checkpoint,
     load: LoadConfig,
+    /// From which magnitude on inputs of LLM.int8 are outliers.
+    threshold: f32,
     device: Device,
 }
 
@@ -155,26 +152,31 @@ impl FromCheckpoint {
         Ok(Tensor::from_data(TensorData::from_bytes(bytes, shape, dtype), (&self.device, dtype)))
     }
 
-    /// The quantized weight as bitsandbytes stored it.
-    fn stored_state(&self, name: &str) -> Result<QuantState, ModelError> {
-        let state = QuantState::from_tensors(name, |key| {
-            let entry = self.checkpoint.tensor(key)?;
-            let dtype = match entry.dtype {
-                CheckpointDtype::U8 => RawDtype::U8,
-                CheckpointDtype::F32 => RawDtype::F32,
-                _ => return None,
-            };
-            Some(RawTensor { dtype, shape: entry.shape, data: entry.bytes.to_vec() })
-        });
-        Ok(state?)
+    /// The quantized weight as bitsandbytes stored it; `None` for one that is not quantized.
+    fn stored(&self, name: &str) -> Result<Option<Quantized>, ModelError> {
+        let dtype = self.checkpoint.tensor(name).map(|entry| entry.dtype);
+        Ok(match dtype {
+            Some(CheckpointDtype::U8) => {
+                Some(Quantized::FourBit(QuantState::from_tensors(name, |key| self.raw(key))?))
+            }
+            Some(CheckpointDtype::I8) => {
+                let module = name.strip_suffix(".weight").unwrap_or(name);
+                let weight = Int8Weight::from_tensors(module, |key| self.raw(key))?;
+                Some(Quantized::Int8(weight, self.threshold))
+            }
+            _ => None,
+        })
+    }
+
+    fn raw(&self, key: &str) -> Option<RawTensor> {
+        raw(self.checkpoint.tensor(key)?)
     }
 }
 
 impl Parts for FromCheckpoint {
     fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Tensor<2>, ModelError> {
-        if self.checkpoint.tensor(name).is_some_and(|entry| entry.dtype == CheckpointDtype::U8) {
-            let weight = FourBitWeight::from_state(&self.stored_state(name)?, &self.device);
-            return Ok(weight.dequantize(self.load.dtype.float_dtype()));
+        if let Some(stored) = self.stored(name)? {
+            return Ok(stored.to_weight(&self.device).dense(self.load.dtype.float_dtype()));
         }
         self.dense(name, shape)
     }
@@ -184,19 +186,44 @@ impl Parts for FromCheckpoint {
     }
 
     fn weight(&mut self, name: &str, shape: [usize; 2]) -> Result<Weight, ModelError> {
-        let entry = self.entry(name)?;
-        if entry.dtype == CheckpointDtype::U8 {
-            let state = self.stored_state(name)?;
-            return Ok(Weight::FourBit(FourBitWeight::from_state(&state, &self.device)));
+        if let Some(stored) = self.stored(name)? {
+            return Ok(stored.to_weight(&self.device));
         }
         let Some(quantize) = &self.load.quantize else {
             return Ok(Weight::frozen(self.dense(name, shape)?));
         };
-        let source = match entry.dtype {
-            CheckpointDtype::BF16 => SourceDtype::Bf16,
-            CheckpointDtype::F16 => SourceDtype::F16,
-            _ => SourceDtype::F32,
-        };
-        quantized(&self.values(name, &entry)?, shape, quantize.with_source_dtype(source), &self.device)
+        let entry = self.entry(name)?;
+        let values = self.values(name, &entry)?;
+        Ok(quantize.quantize(&values, shape, source_dtype(entry.dtype))?.to_weight(&self.device))
     }
 }
+
+/// What a quantized weight remembers of the dtype it was stored in.
+pub(crate) fn source_dtype(dtype: CheckpointDtype) -> SourceDtype {
+    match dtype {
+        CheckpointDtype::BF16 => SourceDtype::Bf16,
+        CheckpointDtype::F16 => SourceDtype::F16,
+        _ => SourceDtype::F32,
+    }
+}
+
+/// A stored tensor as the quantization crate reads it; `None` for a dtype that it has no use for.
+pub(crate) fn raw(entry: TensorEntry) -> Option<RawTensor> {
+    let dtype = RAW_DTYPES.iter().find(|(_, dtype)| *dtype == entry.dtype)?.0;
+    Some(RawTensor { dtype, shape: entry.shape, data: entry.bytes.to_vec() })
+}
+
+/// A tensor of the quantization crate as a file holds it.
+pub(crate) fn entry(tensor: RawTensor) -> TensorEntry {
+    let dtype = RAW_DTYPES.iter().find(|(raw, _)| *raw == tensor.dtype);
+    let dtype = dtype.map_or(CheckpointDtype::U8, |(_, dtype)| *dtype);
+    TensorEntry { dtype, shape: tensor.shape, bytes: tensor.data.into() }
+}
+
+const RAW_DTYPES: [(RawDtype, CheckpointDtype); 5] = [
+    (RawDtype::U8, CheckpointDtype::U8),
+    (RawDtype::I8, CheckpointDtype::I8),
+    (RawDtype::F16, CheckpointDtype::F16),
+    (RawDtype::Bf16, CheckpointDtype::BF16),
+    (RawDtype::F32, CheckpointDtype::F32),
+];

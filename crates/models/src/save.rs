@@ -4,15 +4,14 @@ use std::path::Path;
 
 use burn::tensor::{DType, FloatDType, Tensor};
 use burnisher_lora::{Adaptable, Site, Weight};
-use burnisher_quant::{Absmax, RawDtype};
 
 use crate::{
-    CausalLm, CheckpointDtype, ModelError, QuantizationConfig, TensorEntry, WriteOptions, write_checkpoint,
-    write_config,
+    CausalLm, CheckpointDtype, ModelError, QuantizationConfig, QuantizationMethod, TensorEntry, WriteOptions,
+    load::entry, quantize::Quantized, write_checkpoint, write_config,
 };
 
 impl CausalLm {
-    /// Writes `config.json` and the weights, dense ones in `dtype` or as they are, 4-bit ones in
+    /// Writes `config.json` and the weights, dense ones in `dtype` or as they are, quantized ones in
     /// bitsandbytes' form. Adapters must be merged or dropped before.
     ///
     /// # Errors
@@ -28,12 +27,12 @@ impl CausalLm {
             dtype,
             tensors: Vec::new(),
             stored: None,
-            double_quant: None,
+            method: None,
             dense: Vec::new(),
             failed: None,
         };
         self.clone().sites(&mut |path, site| writer.site(path, site));
-        let Collected { tensors, stored, double_quant, dense, failed, .. } = writer;
+        let Collected { tensors, stored, method, dense, failed, .. } = writer;
         if let Some(error) = failed {
             return Err(error);
         }
@@ -41,10 +40,9 @@ impl CausalLm {
         if let Some(stored) = stored {
             config = config.with_dtype(stored);
         }
-        let quantization = double_quant.map(|double_quant| {
+        let quantization = method.map(|method| {
             let compute = stored.unwrap_or(CheckpointDtype::F32);
-            let config =
-                QuantizationConfig::nf4().with_double_quant(double_quant).with_compute_dtype(compute);
+            let config = QuantizationConfig::new(method).with_compute_dtype(compute);
             match dense.is_empty() {
                 true => config,
                 // transformers leaves out the head by itself only while there is no list.
@@ -62,8 +60,8 @@ struct Collected {
     tensors: Vec<(String, TensorEntry)>,
     /// The dtype of the dense weights.
     stored: Option<CheckpointDtype>,
-    /// Whether 4-bit weights are double-quantized; `None` without 4-bit weights.
-    double_quant: Option<bool>,
+    /// The form of quantized weights; `None` without any.
+    method: Option<QuantizationMethod>,
     /// Projections inside the blocks that are dense.
     dense: Vec<String>,
     failed: Option<ModelError>,
@@ -85,17 +83,14 @@ impl Collected {
                     });
                     return;
                 }
-                match projection.weight() {
-                    Weight::Dense(weight) => self.dense(&format!("{path}.weight"), weight.val()),
-                    Weight::FourBit(weight) => match weight.to_state() {
-                        Ok(state) => {
-                            self.double_quant = Some(matches!(state.absmax(), Absmax::Nested { .. }));
-                            self.quantized(&format!("{path}.weight"), &state);
-                        }
-                        Err(error) => {
-                            self.failed.get_or_insert(error.into());
-                        }
-                    },
+                if let Weight::Dense(weight) = projection.weight() {
+                    self.dense(&format!("{path}.weight"), weight.val());
+                }
+                match Quantized::of(projection.weight()) {
+                    Ok(quantized) => self.quantized(path, quantized),
+                    Err(error) => {
+                        self.failed.get_or_insert(error);
+                    }
                 }
                 if let Some(bias) = projection.bias() {
                     self.dense(&format!("{path}.bias"), bias);
@@ -124,15 +119,10 @@ impl Collected {
         self.tensors.push((name.to_owned(), TensorEntry { dtype, shape, bytes }));
     }
 
-    fn quantized(&mut self, name: &str, state: &burnisher_quant::QuantState) {
-        for (name, tensor) in state.to_tensors(name) {
-            let dtype = match tensor.dtype {
-                RawDtype::U8 => CheckpointDtype::U8,
-                RawDtype::F16 => CheckpointDtype::F16,
-                RawDtype::Bf16 => CheckpointDtype::BF16,
-                _ => CheckpointDtype::F32,
-            };
-            self.tensors.push((name, TensorEntry { dtype, shape: tensor.shape, bytes: tensor.data.into() }));
-        }
+    fn quantized(&mut self, path: &str, quantized: Option<Quantized>) {
+        let Some(quantized) = quantized else { return };
+        self.method = Some(quantized.method());
+        let tensors = quantized.to_tensors(path).into_iter();
+        self.tensors.extend(tensors.map(|(name, tensor)| (name, entry(tensor))));
     }
 }

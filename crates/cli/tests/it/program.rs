@@ -24,7 +24,7 @@ fn train_merge_generate_and_quantize_make_directories_that_load() {
     succeed(&["merge", "--model", &model, "--adapter", &adapter, "--out", &at("merged"), "--dtype", "f32"]);
     assert_eq!(with(&["--model", &at("merged")]), adapted, "merged and adapted say the same");
 
-    let (out, _) = succeed(&["quantize", "--model", &model, "--out", &at("nf4")]);
+    let (out, _) = succeed(&["quantize", &model, "--out", &at("nf4"), "--double-quant"]);
     let bytes: Vec<u64> = out.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     assert!(bytes[1] < bytes[0], "{out}");
     with(&["--model", &at("nf4")]);
@@ -94,8 +94,8 @@ fn a_qlora_adapter_merges_into_the_base_it_was_trained_on() {
     let before = fs::read(dir.path().join("merged/model.safetensors")).unwrap();
     let error = fail(&["merge", "--model", &merged, "--adapter", &adapter, "--out", &merged]);
     assert!(error.contains("--out is the directory of --model"), "{error}");
-    let error = fail(&["quantize", "--model", &merged, "--out", &format!("{merged}/.")]);
-    assert!(error.contains("--out is the directory of --model"), "{error}");
+    let error = fail(&["quantize", &merged, "--out", &format!("{merged}/.")]);
+    assert!(error.contains("--out is the directory of the model"), "{error}");
     assert!(fs::read(dir.path().join("merged/model.safetensors")).unwrap() == before);
 }
 

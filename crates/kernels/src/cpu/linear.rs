@@ -7,8 +7,8 @@ use burn::{
 use half::bf16;
 
 use super::{
-    Value,
-    product::{FourBit, Left, Matrix, Operand, Out, Stored, Term, product},
+    Value, int8,
+    product::{FourBit, Int8, Left, Matrix, Operand, Out, Stored, Term, product},
 };
 use crate::{FourBitWeight, FrozenWeight, LoraFactors, shared_input::InputPanels};
 
@@ -41,6 +41,7 @@ impl Held {
 enum Base<'a> {
     Dense(Held),
     FourBit { packed: FlexTensor, absmax: Vec<f32>, weight: &'a FourBitWeight },
+    EightBit { codes: FlexTensor, absmax: FlexTensor, dims: [usize; 2] },
 }
 
 impl<'a> Base<'a> {
@@ -50,6 +51,10 @@ impl<'a> Base<'a> {
             FrozenWeight::FourBit(weight) => {
                 let (packed, absmax) = weight.on_flex()?;
                 Some(Self::FourBit { packed, absmax, weight })
+            }
+            FrozenWeight::EightBit(weight) => {
+                let (codes, absmax) = weight.on_flex()?;
+                Some(Self::EightBit { codes, absmax, dims: weight.dims() })
             }
         }
     }
@@ -63,6 +68,12 @@ impl<'a> Base<'a> {
                 let (quant_type, block_size) = (weight.quant_type(), weight.block_size());
                 let codes = FourBit { quant_type, packed, absmax, block_size };
                 Matrix::new(Stored::FourBit(codes), weight.dims())
+            }
+            Self::EightBit { codes, absmax, dims } => {
+                let codes: &[i32] = codes.as_slice().expect("contiguous words");
+                let absmax = absmax.as_slice().expect("contiguous scales");
+                let codes = Int8 { codes: bytemuck::cast_slice(codes), absmax };
+                Matrix::new(Stored::Int8(codes), *dims)
             }
         }
     }
@@ -118,8 +129,11 @@ pub(crate) fn transposed_times(p: &Tensor<2>, x: &Tensor<2>, dtype: DType) -> Op
     Some(tensor_of([p.dims()[1], x.dims()[1]], &[term], 1.0, dtype, &p.device()))
 }
 
-/// `x·Wᵀ` in the dtype of `x`, whose panels these are; `None` unless all are matrices of Flex in f32, bf16 or 4 bits.
+/// `x·Wᵀ` in the dtype of `x`, whose panels these are; `None` unless all are matrices of Flex in f32, bf16 or codes.
 pub(crate) fn project(x: &Tensor<2>, panels: &InputPanels, weight: &FrozenWeight) -> Option<Tensor<2>> {
+    if let FrozenWeight::EightBit(weight) = weight {
+        return int8::project(x, weight);
+    }
     let (input, base) = (Held::new(x)?, Base::new(weight)?);
     let left = Left::shared(Operand::plain(input.matrix()), &panels.panels);
     let term = Term::new(&left, Operand::transposed(base.matrix()));
@@ -160,7 +174,13 @@ pub(crate) fn lora(
         Term::new(&x_left, Operand::transposed(base.matrix())),
         Term::new(&h_left, Operand::transposed(b.matrix())),
     ];
-    let y = tensor_of([rows, out], &terms, 1.0, x.dtype(), &device);
+    let y = match weight {
+        // Its inputs are quantized as well, which no sum of products in floating point does.
+        FrozenWeight::EightBit(weight) => {
+            int8::project(x, weight)? + tensor_of([rows, out], &terms[1..], 1.0, x.dtype(), &device)
+        }
+        _ => tensor_of([rows, out], &terms, 1.0, x.dtype(), &device),
+    };
     Some((y, h))
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod cross_entropy;
 pub(crate) mod dropout;
 pub(crate) mod elementwise;
 pub(crate) mod embedding;
+pub(crate) mod int8;
 pub(crate) mod level;
 pub(crate) mod linear;
 pub(crate) mod product;

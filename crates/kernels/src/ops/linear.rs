@@ -63,7 +63,16 @@ pub(crate) fn weight_gradient(grad: &Tensor<2>, x: Tensor<2>) -> Tensor<2> {
 /// [`linear`] composed of Burn's differentiable operations: the dense weight stays on the tape.
 pub fn linear_reference(x: Tensor<2>, weight: &FrozenWeight) -> Tensor<2> {
     let dense = weight.dense(FloatDType::from(x.dtype()));
-    x.matmul(dense.transpose())
+    let y = x.clone().matmul(dense.transpose());
+    match weight {
+        // Rounding has no gradient: values of the quantized product, gradient of the restored weight.
+        FrozenWeight::EightBit(weight) => {
+            let values = weight.project(x.without_autodiff());
+            let plain = y.clone().without_autodiff();
+            y + values - plain
+        }
+        _ => y,
+    }
 }
 
 /// Applies `f` to the input seen as `[rows, in]`, and gives the result the input's leading dimensions again.

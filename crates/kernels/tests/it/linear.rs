@@ -2,10 +2,10 @@
 
 use burn::tensor::{FloatDType, Tensor};
 use burnisher_kernels::{
-    DropoutKeys, FourBitWeight, FrozenWeight, LoraFactors, SharedInput, linear, linear_reference,
-    lora_linear, lora_linear_reference, trained_linear, trained_linear_reference,
+    DropoutKeys, EightBitWeight, FourBitWeight, FrozenWeight, LoraFactors, SharedInput, linear,
+    linear_reference, lora_linear, lora_linear_reference, trained_linear, trained_linear_reference,
 };
-use burnisher_quant::{QuantConfig, QuantType};
+use burnisher_quant::{Int8Weight, QuantConfig, QuantType};
 
 use crate::support::{assert_close, devices, matrix, of_products, takes_empty, values, vec_of};
 
@@ -26,9 +26,10 @@ fn shapes(device: &burn::tensor::Device) -> impl Iterator<Item = (usize, usize, 
     SHAPES.into_iter().filter(move |shape| shape.0 > 0 || empty_too)
 }
 
-/// Dense and 4-bit forms of one weight, with plain and with double-quantized scales.
+/// Dense, 4-bit (with plain and with double-quantized scales) and LLM.int8 forms of one weight.
 fn weights(out: usize, inn: usize, device: &burn::tensor::Device) -> Vec<(&'static str, FrozenWeight)> {
     let data = values(out * inn, 17);
+    let int8 = Int8Weight::quantize(&data, [out, inn]).expect("finite values quantize");
     let four_bit = |code, double| {
         let config = QuantConfig::new(code).with_double_quant(double);
         let state = config.quantize(&data, [out, inn]).expect("finite values quantize");
@@ -39,6 +40,7 @@ fn weights(out: usize, inn: usize, device: &burn::tensor::Device) -> Vec<(&'stat
         ("nf4", four_bit(QuantType::Nf4, false)),
         ("nf4 double", four_bit(QuantType::Nf4, true)),
         ("fp4", four_bit(QuantType::Fp4, false)),
+        ("int8", FrozenWeight::EightBit(EightBitWeight::from_int8(&int8, device))),
     ]
 }
 

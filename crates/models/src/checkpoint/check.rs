@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::Checkpoint;
 use super::dtype::CheckpointDtype;
+use super::entry::TensorEntry;
 use crate::error::{CheckpointProblem, ModelError};
 
 /// The tensors that bitsandbytes stores next to a 4-bit weight, by the end of their names.
@@ -13,6 +14,13 @@ const COMPANIONS: [&str; 6] =
     [".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", NF4_STATE, FP4_STATE];
 const NF4_STATE: &str = ".quant_state.bitsandbytes__nf4";
 const FP4_STATE: &str = ".quant_state.bitsandbytes__fp4";
+
+/// The tensors that bitsandbytes stores next to an LLM.int8 weight, by the end of their names after the module's path.
+const SCALES: &str = ".SCB";
+const INT8_COMPANIONS: [&str; 2] = [SCALES, ".weight_format"];
+
+/// How the names of weights end.
+const WEIGHT: &str = ".weight";
 
 /// The tables of old rotary embeddings, which are computed and not read.
 const INVERSE_FREQUENCIES: &str = ".rotary_emb.inv_freq";
@@ -52,9 +60,9 @@ impl ExpectedTensor {
 impl Checkpoint {
     /// Compares the files with the tensors a model has, and reports every difference at once.
     ///
-    /// A weight is f32, f16 or bf16 in its expected shape, or U8 next to its NF4 quantization state, whose shape is
-    /// the one compared. The state itself is checked by `burnisher_quant` where it is read. Besides the expected
-    /// tensors the files may hold a 4-bit weight's companions, rotary `inv_freq` buffers, and names that
+    /// A weight is f32, f16 or bf16 in its expected shape, I8 next to the scales of LLM.int8, or U8 next to its 4-bit
+    /// quantization state, whose shape is the one compared. The state itself is checked by `burnisher_quant` where it
+    /// is read. Besides the expected tensors the files may hold a quantized weight's companions, rotary `inv_freq` buffers, and names that
     /// `allowed_extra` accepts.
     ///
     /// # Errors
@@ -92,16 +100,16 @@ impl Checkpoint {
         };
         let found = match located.span.dtype {
             dtype if dtype.is_weight() => located.span.shape.clone(),
-            CheckpointDtype::U8 if self.tensors.contains_key(&format!("{tensor}{NF4_STATE}")) => {
+            CheckpointDtype::U8 if self.state(&tensor).is_some() => {
                 // A state that cannot be read is for the reader of the weight to describe.
                 self.quantized_shape(&tensor)?
             }
+            CheckpointDtype::I8 if self.has_scales(&tensor) => located.span.shape.clone(),
             dtype => {
-                let fp4 = self.tensors.contains_key(&format!("{tensor}{FP4_STATE}"));
                 return Some(CheckpointProblem::Dtype {
                     tensor,
-                    found: format!("{dtype}{}", if fp4 { " (bitsandbytes fp4)" } else { "" }),
-                    wanted: "F32, F16, BF16, or U8 with a bitsandbytes nf4 quant_state".to_owned(),
+                    found: dtype.to_string(),
+                    wanted: "F32, F16, BF16, U8 with a bitsandbytes quant_state, or I8 with SCB".to_owned(),
                 });
             }
         };
@@ -114,15 +122,34 @@ impl Checkpoint {
         struct State {
             shape: Vec<usize>,
         }
-        let state = self.tensor(&format!("{weight}{NF4_STATE}"))?;
+        let state = self.state(weight)?;
         serde_json::from_slice::<State>(&state.bytes).ok().map(|state| state.shape)
     }
 
-    /// Whether `name` belongs to one of the `known` weights, which is stored in packed bytes.
+    /// The quantization state of a 4-bit weight.
+    fn state(&self, weight: &str) -> Option<TensorEntry> {
+        [NF4_STATE, FP4_STATE].iter().find_map(|end| self.tensor(&format!("{weight}{end}")))
+    }
+
+    fn has_scales(&self, weight: &str) -> bool {
+        weight
+            .strip_suffix(WEIGHT)
+            .is_some_and(|module| self.tensors.contains_key(&format!("{module}{SCALES}")))
+    }
+
+    /// Whether `name` belongs to one of the `known` weights, which is stored in codes.
     fn is_companion(&self, name: &str, known: &BTreeSet<&str>) -> bool {
-        COMPANIONS.iter().filter_map(|end| name.strip_suffix(end)).any(|weight| {
-            let packed = self.tensors.get(weight).map(|located| located.span.dtype);
-            known.contains(weight) && packed == Some(CheckpointDtype::U8)
-        })
+        let is_stored = |weight: &str, dtype| {
+            let found = self.tensors.get(weight).map(|located| located.span.dtype);
+            known.contains(weight) && found == Some(dtype)
+        };
+        COMPANIONS
+            .iter()
+            .filter_map(|end| name.strip_suffix(end))
+            .any(|weight| is_stored(weight, CheckpointDtype::U8))
+            || INT8_COMPANIONS
+                .iter()
+                .filter_map(|end| name.strip_suffix(end))
+                .any(|module| is_stored(&format!("{module}{WEIGHT}"), CheckpointDtype::I8))
     }
 }

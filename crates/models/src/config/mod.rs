@@ -13,7 +13,7 @@ use burnisher_kernels::{Activation, NormWeight};
 use serde_json::{Map, Value};
 
 pub use self::generation::GenerationConfig;
-pub use self::quantization::QuantizationConfig;
+pub use self::quantization::{QuantizationConfig, QuantizationMethod};
 pub use self::rope::{RopeConfig, RopeScaling};
 pub use self::write::LlamaShape;
 use crate::checkpoint::CheckpointDtype;

@@ -226,8 +226,8 @@ fn a_four_bit_checkpoint_has_the_tensors_of_its_dense_base() {
     assert_eq!(found.len(), 14, "seven projections of two layers: {found:?}");
     assert_eq!(
         found[0],
-        "tensor `model.layers.0.self_attn.q_proj.weight`: found dtype U8, wanted F32, F16, BF16, or U8 with a \
-         bitsandbytes nf4 quant_state"
+        "tensor `model.layers.0.self_attn.q_proj.weight`: found dtype U8, wanted F32, F16, BF16, U8 with a \
+         bitsandbytes quant_state, or I8 with SCB"
     );
 }
 
@@ -263,7 +263,7 @@ fn every_difference_to_the_model_is_named_at_once() {
         [
             "  - tensor `turned.weight`: found shape [3, 2], wanted [2, 3]",
             "  - tensor `absent.weight` [7] is missing",
-            "  - tensor `ids.weight`: found dtype I64, wanted F32, F16, BF16, or U8 with a bitsandbytes nf4 quant_state",
+            "  - tensor `ids.weight`: found dtype I64, wanted F32, F16, BF16, U8 with a bitsandbytes quant_state, or I8 with SCB",
             "  - tensor `extra.weight` [1] is not part of this architecture",
             "  - tensor `good.weight.absmax` [1] is not part of this architecture",
         ]

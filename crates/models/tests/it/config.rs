@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use burnisher_kernels::{Activation, NormWeight};
 use burnisher_models::{
     CheckpointDtype, Family, GenerationConfig, LlamaShape, ModelConfig, ModelError, QuantizationConfig,
-    RopeScaling,
+    QuantizationMethod, RopeScaling,
 };
+use burnisher_quant::QuantType;
 use serde_json::{Map, Value, json};
 
 fn fixture(path: &str) -> PathBuf {
@@ -300,18 +301,18 @@ fn each_rule_has_its_message() {
         ),
         (
             "llama",
-            json!({"quantization_config": {"load_in_8bit": true}}),
-            "`quantization_config.load_in_4bit`: found nothing, wanted true",
+            json!({"quantization_config": {"load_in_4bit": null}}),
+            "`quantization_config.load_in_4bit`: found null, wanted true, or load_in_8bit true, and not both",
         ),
         (
             "llama",
-            json!({"quantization_config": {"load_in_4bit": true}}),
-            "`quantization_config.bnb_4bit_quant_type`: found nothing, wanted \"nf4\"",
+            json!({"quantization_config": {"load_in_4bit": true, "bnb_4bit_quant_type": 4}}),
+            "`quantization_config.bnb_4bit_quant_type`: found 4, wanted a string",
         ),
         (
             "llama",
-            nf4(json!({"bnb_4bit_quant_type": "fp4"})),
-            "`quantization_config.bnb_4bit_quant_type`: found \"fp4\", wanted \"nf4\"",
+            nf4(json!({"bnb_4bit_quant_type": "int4"})),
+            "`quantization_config.bnb_4bit_quant_type`: found \"int4\", wanted \"nf4\" or \"fp4\"",
         ),
         (
             "llama",
@@ -343,7 +344,8 @@ fn files_that_are_no_configuration_are_errors() {
 fn a_four_bit_checkpoint_keeps_its_quantization() {
     let dir = fixture("bnb/ckpt_nf4_double");
     let config = ModelConfig::from_dir(&dir).expect("a valid config");
-    let expected = QuantizationConfig::nf4().with_double_quant(true);
+    let method = QuantizationMethod::FourBit { quant_type: QuantType::Nf4, double_quant: true };
+    let expected = QuantizationConfig::new(method);
     assert_eq!(config.quantization, Some(expected.clone()));
 
     // Dense again, and quantized again: the file is transformers', key by key.

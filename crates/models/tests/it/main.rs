@@ -7,5 +7,6 @@ mod gguf;
 mod init;
 mod load;
 mod logits;
+mod quantize;
 mod sample;
 mod support;

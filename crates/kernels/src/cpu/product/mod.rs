@@ -24,7 +24,7 @@ use std::{
 use half::bf16;
 use rayon::prelude::*;
 
-pub(crate) use self::source::{FourBit, Matrix, Stored, nearest_bf16};
+pub(crate) use self::source::{FourBit, Int8, Matrix, Stored, nearest_bf16};
 use self::{kernel::Kernel, pack::Block};
 use super::level::Level;
 

@@ -11,6 +11,7 @@ pub(crate) enum Stored<'a> {
     F32(&'a [f32]),
     Bf16(&'a [bf16]),
     FourBit(FourBit<'a>),
+    Int8(Int8<'a>),
 }
 
 /// 4-bit codes and one f32 scale per block of the flattened matrix ([`burnisher_quant::QuantState`]).
@@ -20,6 +21,13 @@ pub(crate) struct FourBit<'a> {
     pub(crate) packed: &'a [u8],
     pub(crate) absmax: &'a [f32],
     pub(crate) block_size: usize,
+}
+
+/// LLM.int8 codes and one f32 scale per row ([`burnisher_quant::Int8Weight`]).
+#[derive(Clone, Copy)]
+pub(crate) struct Int8<'a> {
+    pub(crate) codes: &'a [i8],
+    pub(crate) absmax: &'a [f32],
 }
 
 /// A matrix `[rows, columns]`, row-major; rows are `stride` values apart.
@@ -42,7 +50,7 @@ impl<'a> Matrix<'a> {
         matches!(self.stored, Stored::Bf16(_))
     }
 
-    /// Whether the values may be multiplied as bf16: they are, or they are 4-bit codes.
+    /// Whether the values may be multiplied as bf16: they are, or they are codes.
     pub(super) fn fits_bf16(&self) -> bool {
         !matches!(self.stored, Stored::F32(_))
     }
@@ -64,6 +72,9 @@ impl<'a> Matrix<'a> {
             Stored::FourBit(FourBit { quant_type, packed, absmax, block_size }) => {
                 quant_type.dequantize_range(packed, absmax, block_size, first, out);
             }
+            Stored::Int8(Int8 { codes, absmax }) => {
+                restore(level, &codes[first..][..out.len()], absmax[row], out);
+            }
         }
     }
 
@@ -83,12 +94,24 @@ impl<'a> Matrix<'a> {
                 let out = bytemuck::cast_slice_mut(out);
                 quant_type.dequantize_range_bf16(packed, absmax, block_size, first, out);
             }
-            Stored::F32(_) => {
+            Stored::F32(_) | Stored::Int8(_) => {
                 self.read_f32(level, row, start, scratch);
                 round(level, scratch, 1.0, out);
             }
         }
     }
+}
+
+/// `code · absmax / 127`, rounded as [`burnisher_quant::Int8Weight::dequantize`] does.
+fn restore(level: Level, codes: &[i8], absmax: f32, out: &mut [f32]) {
+    level.run(
+        #[inline(always)]
+        || {
+            for (out, code) in out.iter_mut().zip(codes) {
+                *out = f32::from(*code) * absmax * (1.0 / 127.0);
+            }
+        },
+    );
 }
 
 /// bf16 to f32, exactly.

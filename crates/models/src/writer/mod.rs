@@ -1,15 +1,21 @@
 //! Writing a Hugging Face directory so that no moment leaves half a file.
 
+mod layout;
+mod stream;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use tempfile::NamedTempFile;
 
+pub use self::layout::TensorSpec;
+use self::layout::{Layout, check, shards};
+pub use self::stream::CheckpointWriter;
 use crate::checkpoint::{INDEX_FILE, SINGLE_FILE, TensorEntry};
 use crate::config::{CONFIG_FILE, ModelConfig};
-use crate::error::{CheckpointProblem, ModelError};
+use crate::error::ModelError;
 
 /// The files next to the weights that describe tokens and generation, and that a derived model keeps.
 const COMPANION_FILES: [&str; 9] = [
@@ -23,9 +29,6 @@ const COMPANION_FILES: [&str; 9] = [
     "chat_template.jinja",
     "generation_config.json",
 ];
-
-/// The header of a safetensors file is padded to this, so that the data behind it is aligned.
-const HEADER_ALIGNMENT: usize = 8;
 
 /// How a checkpoint's weights are laid out in files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,34 +73,10 @@ pub fn write_checkpoint(
     tensors: &[(String, TensorEntry)],
     options: &WriteOptions,
 ) -> Result<(), ModelError> {
-    let dir = dir.as_ref();
-    check(dir, tensors)?;
-    fs::create_dir_all(dir).map_err(ModelError::write(dir))?;
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    let shards = shards(tensors, options.max_shard_bytes);
-    let mut written = BTreeSet::new();
-    if let [only] = &shards[..] {
-        write_safetensors(dir.join(SINGLE_FILE), only, &metadata)?;
-        written.insert(SINGLE_FILE.to_owned());
-    } else {
-        let mut weight_map = BTreeMap::new();
-        for (number, shard) in (1..).zip(&shards) {
-            let name = format!("model-{number:05}-of-{:05}.safetensors", shards.len());
-            write_safetensors(dir.join(&name), shard, &metadata)?;
-            weight_map.extend(shard.iter().map(|(tensor, _)| (tensor, name.clone())));
-            written.insert(name);
-        }
-        let index = json!({
-            "metadata": {
-                "total_parameters": sum(tensors, |tensor| tensor.shape.iter().product()),
-                "total_size": sum(tensors, |tensor| tensor.bytes.len()),
-            },
-            "weight_map": weight_map,
-        });
-        write_atomically(&dir.join(INDEX_FILE), |out| out.write_all(format!("{index:#}\n").as_bytes()))?;
-        written.insert(INDEX_FILE.to_owned());
-    }
-    remove_other_weights(dir, &written)
+    let specs = specs(dir.as_ref(), tensors)?;
+    let mut writer = CheckpointWriter::create(dir, &specs, options)?;
+    tensors.iter().try_for_each(|(name, tensor)| writer.write(name, tensor))?;
+    writer.finish()
 }
 
 /// Writes `config.json` into `dir`.
@@ -145,76 +124,25 @@ pub fn write_safetensors(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), ModelError> {
     let path = path.as_ref();
-    check(path, tensors)?;
-    let mut ordered: Vec<&(String, TensorEntry)> = tensors.iter().collect();
-    ordered.sort_by(|(left_name, left), (right_name, right)| {
-        let by_dtype = right.dtype.to_safetensors().cmp(&left.dtype.to_safetensors());
-        by_dtype.then_with(|| left_name.cmp(right_name))
-    });
-    let mut header = Map::new();
-    if !metadata.is_empty() {
-        header.insert("__metadata__".to_owned(), json!(metadata));
-    }
-    let mut offset = 0;
-    for (name, tensor) in &ordered {
-        let end = offset + tensor.bytes.len();
-        let dtype = tensor.dtype.to_string();
-        let entry = json!({ "dtype": dtype, "shape": tensor.shape, "data_offsets": [offset, end] });
-        header.insert(name.clone(), entry);
-        offset = end;
-    }
-    let mut header = Value::Object(header).to_string();
-    let padding = header.len().next_multiple_of(HEADER_ALIGNMENT) - header.len();
-    header.extend(std::iter::repeat_n(' ', padding));
+    let specs = specs(path, tensors)?;
+    let layout = Layout::new(&specs, metadata, 0);
+    let bytes: BTreeMap<&str, &TensorEntry> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     write_atomically(path, |out| {
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(header.as_bytes())?;
-        ordered.iter().try_for_each(|(_, tensor)| out.write_all(&tensor.bytes))
+        out.write_all(&layout.header)?;
+        layout.tensors.iter().try_for_each(|(spec, _)| out.write_all(&bytes[spec.name.as_str()].bytes))
     })
 }
 
-/// Names must differ, and shapes must fit their bytes.
-fn check(path: &Path, tensors: &[(String, TensorEntry)]) -> Result<(), ModelError> {
-    let file = path.file_name().unwrap_or(path.as_os_str()).display().to_string();
-    let problem = |name: &String, found: String, wanted: String| CheckpointProblem::Layout {
-        file: file.clone(),
-        tensor: name.clone(),
-        found,
-        wanted,
-    };
-    let mut names = BTreeSet::new();
-    let mut problems = Vec::new();
-    for (name, tensor) in tensors {
-        if !names.insert(name) || name == "__metadata__" {
-            problems.push(problem(name, "a name that is taken".to_owned(), "another".to_owned()));
-        }
-        let bytes = tensor.shape.iter().try_fold(tensor.dtype.size(), |bytes, &dim| bytes.checked_mul(dim));
-        if bytes != Some(tensor.bytes.len()) {
-            let found = format!("shape {:?} of {}", tensor.shape, tensor.dtype);
-            problems.push(problem(name, found, format!("a shape for its {} bytes", tensor.bytes.len())));
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(ModelError::Tensors { path: path.to_path_buf(), problems }) }
-}
-
-/// Consecutive runs of at most `max_bytes`, at least one.
-fn shards(tensors: &[(String, TensorEntry)], max_bytes: u64) -> Vec<&[(String, TensorEntry)]> {
-    let mut shards = Vec::new();
-    let (mut start, mut held) = (0, 0u64);
-    for (at, (_, tensor)) in tensors.iter().enumerate() {
-        let bytes = tensor.bytes.len() as u64;
-        if at > start && held.saturating_add(bytes) > max_bytes {
-            shards.push(&tensors[start..at]);
-            (start, held) = (at, 0);
-        }
-        held = held.saturating_add(bytes);
-    }
-    shards.push(&tensors[start..]);
-    shards
-}
-
-fn sum(tensors: &[(String, TensorEntry)], of: impl Fn(&TensorEntry) -> usize) -> usize {
-    tensors.iter().map(|(_, tensor)| of(tensor)).sum()
+/// The tensors without their bytes. Names must differ, and shapes must fit the bytes.
+fn specs(path: &Path, tensors: &[(String, TensorEntry)]) -> Result<Vec<TensorSpec>, ModelError> {
+    let specs: Vec<TensorSpec> = tensors
+        .iter()
+        .map(|(name, tensor)| TensorSpec::new(name, tensor.dtype, tensor.shape.clone()))
+        .collect();
+    let given: Vec<usize> = tensors.iter().map(|(_, tensor)| tensor.bytes.len()).collect();
+    layout::check_bytes(path, &specs, &given)?;
+    Ok(specs)
 }
 
 /// Removes weights that the checkpoint just written does not have, the single file first: it would be read instead.
@@ -256,17 +184,22 @@ pub(crate) fn write_atomically(
     replace(dir, path, write).map_err(ModelError::write(path))
 }
 
-fn replace(
-    dir: &Path,
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
-) -> io::Result<()> {
+/// A file in `dir` that is nobody's yet.
+fn staged(dir: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".partial-").suffix(".tmp");
     // Temporary files are private; these are to become what the umask makes of any other file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.tempfile_in(dir)?;
+    builder.tempfile_in(dir)
+}
+
+fn replace(
+    dir: &Path,
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let file = staged(dir)?;
     let mut out = BufWriter::with_capacity(1 << 20, file.as_file());
     write(&mut out)?;
     out.flush()?;
@@ -286,24 +219,6 @@ mod tests {
     fn tensors(sizes: &[usize]) -> Vec<(String, TensorEntry)> {
         let entry = |size: usize| TensorEntry::from_f32(&vec![0.5; size], vec![size]);
         sizes.iter().enumerate().map(|(i, &size)| (format!("t{i}"), entry(size))).collect()
-    }
-
-    #[test]
-    fn shards_are_consecutive_runs_below_the_limit() {
-        #[rustfmt::skip]
-        let cases: &[(&[usize], u64, &[usize])] = &[
-            (&[], 16, &[0]),
-            (&[1, 1, 1], 16, &[3]),
-            (&[2, 2, 1], 16, &[2, 1]),
-            (&[9, 1], 16, &[1, 1]),
-            (&[1, 9, 1], 16, &[1, 1, 1]),
-            (&[1, 1, 1], 0, &[1, 1, 1]),
-        ];
-        for (sizes, limit, expected) in cases {
-            let tensors = tensors(sizes);
-            let found: Vec<usize> = shards(&tensors, *limit).iter().map(|shard| shard.len()).collect();
-            assert_eq!(found, *expected, "{sizes:?} by {limit}");
-        }
     }
 
     #[test]
