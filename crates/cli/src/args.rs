@@ -27,12 +27,15 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// What this program and this machine can do, and what is missing and why.
     Doctor,
-    /// Merge an adapter into its base model and write the result as a Hugging Face directory. With --nf4 the adapted
-    /// projections become dense, the others stay in 4 bits.
+    /// Merge an adapter into its base model and write the result as a dense Hugging Face directory, one tensor after
+    /// the other.
     Merge(MergeArgs),
     /// Write a model with quantized projections, as bitsandbytes stores them. One tensor after the other: the dense
     /// model need not fit into memory.
     Quantize(QuantizeArgs),
+    /// Write a complete dense Hugging Face directory in 16 bits, with an adapter merged in, and a GGUF file for
+    /// llama.cpp if you like.
+    Export(ExportArgs),
     /// Logits and per-token losses of token ids in a safetensors file.
     Logits(LogitsArgs),
 }
@@ -66,14 +69,15 @@ pub(crate) struct ModelArgs {
     pub(crate) quant: QuantArgs,
 }
 
-/// A base that is held in 4 bits.
+/// A dense base that is held in 4 or 8 bits.
 #[derive(Arguments)]
 pub(crate) struct QuantArgs {
-    /// Hold the base's projections in NF4, as the adapter's training did with `quant: nf4`.
-    #[arg(long)]
-    pub(crate) nf4: bool,
-    /// With --nf4: leave the scales of the blocks in 32 bits, as training did with `double_quant: false`.
-    #[arg(long, requires = "nf4")]
+    /// Hold the base's projections so, as the adapter's training did with `quant: nf4` (or fp4, int8). A checkpoint
+    /// that is stored quantized needs no such word.
+    #[arg(long, value_enum)]
+    pub(crate) quant: Option<QuantFormat>,
+    /// With nf4 and fp4: leave the scales of the blocks in 32 bits, as training did with `double_quant: false`.
+    #[arg(long, requires = "quant")]
     pub(crate) no_double_quant: bool,
 }
 
@@ -83,6 +87,31 @@ pub(crate) enum Dtype {
     F32,
     /// bfloat16.
     Bf16,
+}
+
+/// The dtype of written weights.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum StoredDtype {
+    /// 32-bit floats.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+/// The numbers of a GGUF file's matrices.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum GgufFormat {
+    /// 32-bit floats.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// 8 bits with an f16 scale for 32 values.
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 #[derive(Arguments)]
@@ -157,12 +186,36 @@ pub(crate) struct MergeArgs {
     /// Where the merged model goes; not the directory of the model or the adapter.
     #[arg(long)]
     pub(crate) out: PathBuf,
-    // With --nf4 the adapted weights are those of the 4-bit base plus the adapter; the others stay in 4 bits.
+    // All weights are then those that the quantized base computed with, plus the adapter.
     #[command(flatten)]
     pub(crate) quant: QuantArgs,
     /// The dtype to write; the base model's own without it.
     #[arg(long, value_enum)]
-    pub(crate) dtype: Option<Dtype>,
+    pub(crate) dtype: Option<StoredDtype>,
+}
+
+#[derive(Arguments)]
+pub(crate) struct ExportArgs {
+    /// Hugging Face directory of the base model.
+    #[arg(value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// PEFT directory of an adapter to merge in.
+    #[arg(long)]
+    pub(crate) adapter: Option<PathBuf>,
+    /// Where the model goes; not the directory of the model or the adapter.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) quant: QuantArgs,
+    /// The dtype to write; without it the base model's own if it has 16 bits, else bf16.
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<StoredDtype>,
+    /// Write a GGUF file as well, named after the model and its numbers, into the same directory.
+    #[arg(long, value_enum, value_name = "TYPE", num_args = 0..=1, default_missing_value = "f16")]
+    pub(crate) gguf: Option<GgufFormat>,
+    /// The largest file of weights, in MB.
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) max_shard_mb: u64,
 }
 
 #[derive(Arguments)]

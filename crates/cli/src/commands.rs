@@ -2,14 +2,13 @@
 
 use std::{path::Path, time::Instant};
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 use burnisher::{
     data::{Message, Tokenizer},
-    lora::{load_peft, merge_and_unload},
+    lora::load_peft,
     models::{
-        CausalLm, CheckpointDtype, ComputeDtype, GenerateConfig, GenerationConfig, LoadConfig, ModelConfig,
-        Quantize, QuantizeReport, SampleConfig, Sampling, WriteOptions, copy_tokenizer_files,
-        quantize_checkpoint, stop_ids,
+        CausalLm, ComputeDtype, GenerateConfig, GenerationConfig, LoadConfig, Quantize, QuantizeReport,
+        SampleConfig, Sampling, WriteOptions, quantize_checkpoint, stop_ids,
     },
     quant::QuantConfig,
     train::{JsonLines, Observer, Progress, RunConfig, StopReason, run},
@@ -17,7 +16,7 @@ use burnisher::{
 
 use crate::{
     Outcome,
-    args::{Dtype, GenerateArgs, MergeArgs, ModelArgs, QuantArgs, QuantFormat, QuantizeArgs, TrainArgs},
+    args::{Dtype, GenerateArgs, ModelArgs, QuantArgs, QuantFormat, QuantizeArgs, TrainArgs},
     bar::Bar,
 };
 
@@ -85,25 +84,6 @@ pub(crate) fn generate(args: &GenerateArgs) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn merge(args: &MergeArgs) -> Outcome {
-    for (name, input) in [("--model", &args.model), ("--adapter", &args.adapter)] {
-        check_other_dir("--out", &args.out, name, input)?;
-    }
-    let device = device();
-    // In f32, and rounded once when it is written.
-    let base = CausalLm::from_pretrained(&args.model, &load_config(&args.quant), &device)?;
-    let (model, _, report) = load_peft(&args.adapter, base, false, &device)?;
-    let model = merge_and_unload(model)?;
-    let dtype = match args.dtype {
-        Some(dtype) => float_dtype(dtype),
-        None => stored_dtype(&args.model)?,
-    };
-    model.save_pretrained(&args.out, Some(dtype), &WriteOptions::new())?;
-    copy_tokenizer_files(&args.model, &args.out)?;
-    println!("merged {} modules into {}", report.adapted.len(), args.out.display());
-    Ok(())
-}
-
 pub(crate) fn quantize(args: &QuantizeArgs) -> Outcome {
     check_other_dir("--out", &args.out, "the model", &args.model)?;
     let four_bit = |config: QuantConfig| {
@@ -152,19 +132,33 @@ pub(crate) fn load_base(args: &ModelArgs) -> Result<CausalLm, Box<dyn std::error
         Dtype::F32 => ComputeDtype::F32,
         Dtype::Bf16 => ComputeDtype::Bf16,
     };
-    let config = load_config(&args.quant).with_dtype(dtype);
+    let config = load_config(&args.quant)?.with_dtype(dtype);
     Ok(CausalLm::from_pretrained(&args.model, &config, &device())?)
 }
 
-fn load_config(quant: &QuantArgs) -> LoadConfig {
-    match quant.nf4 {
-        true => LoadConfig::new().with_quantize(QuantConfig::nf4().with_double_quant(!quant.no_double_quant)),
-        false => LoadConfig::new(),
-    }
+fn load_config(quant: &QuantArgs) -> Result<LoadConfig, String> {
+    Ok(match quantize_choice(quant)? {
+        Some(quantize) => LoadConfig::new().with_quantize(quantize),
+        None => LoadConfig::new(),
+    })
+}
+
+/// How a dense base is held.
+pub(crate) fn quantize_choice(quant: &QuantArgs) -> Result<Option<Quantize>, String> {
+    let four_bit = |config: QuantConfig| Quantize::from(config.with_double_quant(!quant.no_double_quant));
+    Ok(match quant.quant {
+        None => None,
+        Some(QuantFormat::Nf4) => Some(four_bit(QuantConfig::nf4())),
+        Some(QuantFormat::Fp4) => Some(four_bit(QuantConfig::fp4())),
+        Some(QuantFormat::Int8) if quant.no_double_quant => {
+            return Err("--no-double-quant is for nf4 and fp4: int8 has one scale per row".to_owned());
+        }
+        Some(QuantFormat::Int8) => Some(Quantize::int8()),
+    })
 }
 
 /// Writing over what is read would lose it.
-fn check_other_dir(name: &str, out: &Path, input_name: &str, input: &Path) -> Outcome {
+pub(crate) fn check_other_dir(name: &str, out: &Path, input_name: &str, input: &Path) -> Outcome {
     match (std::fs::canonicalize(out), std::fs::canonicalize(input)) {
         (Ok(one), Ok(other)) if one == other => {
             Err(format!("{name} is the directory of {input_name}, {}; wanted another one", input.display())
@@ -177,20 +171,4 @@ fn check_other_dir(name: &str, out: &Path, input_name: &str, input: &Path) -> Ou
 /// Burn's first backend of this build, or the one that `BURN_DEVICE` names.
 pub(crate) fn device() -> Device {
     Device::default()
-}
-
-fn float_dtype(dtype: Dtype) -> FloatDType {
-    match dtype {
-        Dtype::F32 => FloatDType::F32,
-        Dtype::Bf16 => FloatDType::BF16,
-    }
-}
-
-/// The dtype of a model's files, as its configuration says.
-fn stored_dtype(model: &Path) -> Result<FloatDType, Box<dyn std::error::Error>> {
-    Ok(match ModelConfig::from_dir(model)?.dtype {
-        Some(CheckpointDtype::BF16) => FloatDType::BF16,
-        Some(CheckpointDtype::F16) => FloatDType::F16,
-        _ => FloatDType::F32,
-    })
 }

@@ -5,6 +5,7 @@ mod bar;
 mod commands;
 mod doctor;
 mod eval;
+mod export;
 mod logits;
 
 use std::process::ExitCode;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         Command::Generate(args) => commands::generate(&args),
         Command::Eval(args) => eval::check_out(&args).and_then(|()| eval::run(&args)),
         Command::Doctor => doctor::run(),
-        Command::Merge(args) => commands::merge(&args),
+        Command::Export(args) => export::export(&args),
+        Command::Merge(args) => export::merge(&args),
         Command::Quantize(args) => commands::quantize(&args),
         Command::Logits(args) => logits::run(&args),
     };

@@ -103,6 +103,16 @@ impl Projection {
         }
     }
 
+    /// The same projection over another weight, with the same adapter.
+    ///
+    /// # Panics
+    /// If the shape differs.
+    #[must_use]
+    pub fn with_weight(self, weight: Weight) -> Self {
+        assert_eq!(weight.dims(), self.dims(), "with_weight: the shape must stay");
+        Self { weight, ..self }
+    }
+
     /// The shape of the weight, `[out, in]`.
     pub fn dims(&self) -> [usize; 2] {
         self.weight.dims()

@@ -1,3 +1,4 @@
+use crate::CheckpointDtype;
 use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,19 @@ pub enum ModelError {
         path: Option<PathBuf>,
         /// The tensor's name.
         tensor: String,
+        /// The row-major index of the first such value.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// A value is beyond the range of the dtype that it was to be written in.
+    #[error("`{tensor}` holds {value} at flat index {index}, which {dtype} cannot; choose another dtype")]
+    OutOfRange {
+        /// The tensor's name.
+        tensor: String,
+        /// The dtype.
+        dtype: CheckpointDtype,
         /// The row-major index of the first such value.
         index: usize,
         /// The value.

@@ -49,8 +49,9 @@ pub use crate::{
     decoder::{CausalLm, ModelInput},
     error::{CheckpointProblem, ConfigProblem, ModelError},
     export::{
-        GgmlType, GgufArray, GgufFile, GgufOptions, GgufReport, GgufTensor, GgufValue, QuantizeReport,
-        export_gguf, export_gguf_adapter, quantize_checkpoint, write_gguf,
+        ExportOptions, ExportReport, GgmlType, GgufArray, GgufFile, GgufOptions, GgufReport, GgufTensor,
+        GgufValue, QuantizeReport, export_gguf, export_gguf_adapter, export_model, quantize_checkpoint,
+        write_gguf,
     },
     generate::{GenerateConfig, stop_ids},
     load::{ComputeDtype, LoadConfig},

@@ -76,24 +76,27 @@ fn a_qlora_adapter_merges_into_the_base_it_was_trained_on() {
     let model = base().to_str().unwrap().to_owned();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (adapter, merged) = (at("out/adapter"), at("merged"));
-    let merge = ["merge", "--model", &model, "--adapter", &adapter, "--nf4", "--dtype", "f32", "--out"];
+    let merge =
+        ["merge", "--model", &model, "--adapter", &adapter, "--quant", "nf4", "--dtype", "f32", "--out"];
     succeed(&[&merge[..], &[&merged]].concat());
     let prompt = ["generate", "--prompt", "What colour has box 3?", "--max-new-tokens", "24"];
     let say = |model: &[&str]| succeed(&[&prompt[..], model].concat()).0;
-    assert_eq!(say(&["--model", &merged]), say(&["--model", &model, "--nf4", "--adapter", &adapter]));
+    assert_eq!(
+        say(&["--model", &merged]),
+        say(&["--model", &model, "--quant", "nf4", "--adapter", &adapter])
+    );
 
-    // Only the adapted projections became dense; the file says so, for other readers.
+    // The whole model became dense.
     let config: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(at("merged/config.json")).unwrap()).unwrap();
-    let skipped = config["quantization_config"]["llm_int8_skip_modules"].as_array().unwrap();
-    assert!(
-        skipped.contains(&"model.layers.0.self_attn.q_proj".into()) && skipped.contains(&"lm_head".into())
+    assert_eq!(
+        (&config["quantization_config"], &config["dtype"]),
+        (&serde_json::Value::Null, &"float32".into())
     );
-    assert!(!skipped.contains(&"model.layers.0.mlp.up_proj".into()), "{skipped:?}");
 
     let before = fs::read(dir.path().join("merged/model.safetensors")).unwrap();
     let error = fail(&["merge", "--model", &merged, "--adapter", &adapter, "--out", &merged]);
-    assert!(error.contains("--out is the directory of --model"), "{error}");
+    assert!(error.contains("--out is the directory of the model"), "{error}");
     let error = fail(&["quantize", &merged, "--out", &format!("{merged}/.")]);
     assert!(error.contains("--out is the directory of the model"), "{error}");
     assert!(fs::read(dir.path().join("merged/model.safetensors")).unwrap() == before);
@@ -326,4 +329,24 @@ fn help_and_reference_suffice() {
     }
     let output = run(&["train"]);
     assert_eq!(output.status.code(), Some(2), "{:?}", texts(&output));
+}
+
+#[test]
+fn export_writes_a_directory_and_a_gguf_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = fixture("models/llama2");
+    let model = from.to_str().unwrap().to_owned();
+    let out = dir.path().join("shipped");
+    let path = out.to_str().unwrap();
+    let (text, _) = succeed(&["export", &model, "--out", path, "--gguf", "q8_0"]);
+    assert!(text.contains("in BF16") && text.contains("tokenizer.json"), "{text}");
+    assert!(out.join("shipped-Q8_0.gguf").metadata().unwrap().len() > 50_000, "{text}");
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json"] {
+        assert_eq!(out.join(file).exists(), from.join(file).exists(), "{file}");
+    }
+    let error = fail(&["export", path, "--out", path]);
+    assert!(error.contains("--out is the directory of the model"), "{error}");
+    let error =
+        fail(&["export", &model, "--out", &format!("{path}-2"), "--quant", "int8", "--no-double-quant"]);
+    assert!(error.contains("--no-double-quant is for nf4 and fp4"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod config;
+mod export;
 mod generate;
 mod gguf;
 mod init;
