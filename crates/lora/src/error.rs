@@ -158,6 +158,20 @@ pub enum LoraError {
         /// The module that was asked for.
         module: String,
     },
+
+    /// Targets in a foreign Burn module that are no layers to adapt: norms, convolutions, bare parameters.
+    #[error("target_modules matches {}: in a foreign Burn module only nn::Linear and nn::Embedding can be adapted", .targets.join(", "))]
+    NotALayer {
+        /// Every such path, with what it is.
+        targets: Vec<String>,
+    },
+
+    /// Parameters of a foreign Burn module that something else already transforms, such as Burn's own LoRA.
+    #[error("another reparameterization hangs on {}; wanted none: materialize() the module first", .parameters.join(", "))]
+    Reparameterized {
+        /// Every such parameter, with the reparameterization's name.
+        parameters: Vec<String>,
+    },
 }
 
 impl LoraError {

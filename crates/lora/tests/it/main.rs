@@ -1,5 +1,6 @@
 //! Adapters and PEFT's files.
 
+mod any;
 mod config;
 mod peft_files;
 mod target;
