@@ -159,11 +159,15 @@ pub enum LoraError {
         module: String,
     },
 
-    /// Targets in a foreign Burn module that are no layers to adapt: norms, convolutions, bare parameters.
-    #[error("target_modules matches {}: in a foreign Burn module only nn::Linear and nn::Embedding can be adapted", .targets.join(", "))]
+    /// A field names parts of a foreign Burn module that it cannot change: convolutions, bare parameters.
+    #[error("{field} matches {}: of a foreign Burn module it can change {wanted}", .found.join(", "))]
     NotALayer {
+        /// `target_modules` or `modules_to_save`.
+        field: String,
         /// Every such path, with what it is.
-        targets: Vec<String>,
+        found: Vec<String>,
+        /// What there could be instead.
+        wanted: String,
     },
 
     /// Parameters of a foreign Burn module that something else already transforms, such as Burn's own LoRA.

@@ -11,7 +11,8 @@ use burnisher_kernels::all_finite;
 use super::{
     config,
     lora::{ModuleLora, with_active},
-    survey::{LayerKind, Survey},
+    survey::{LayerKind, Survey, Whole},
+    whole::Copies,
 };
 use crate::{AdaptedModule, AdapterPlan, AttachReport, InitLoraWeights, LoraConfig, LoraError, init};
 
@@ -24,7 +25,8 @@ use crate::{AdaptedModule, AdapterPlan, AttachReport, InitLoraWeights, LoraConfi
 /// `Linear` and has the same fields is taken for Burn's.
 ///
 /// The module's own `forward` then multiplies by `W + s·Aᵀ·Bᵀ`, formed at every call; gradients reach `A` and `B` only.
-/// [`lora_forward`](crate::lora_forward) does without the sum. Dropout layers and running statistics of the module
+/// [`lora_forward`](crate::lora_forward) does without the sum. What `modules_to_save` and `bias` name is trained in a
+/// copy that stands in for the frozen original. Dropout layers and running statistics of the module
 /// behave as before. `seed` and the layer's path determine the initial factors, in f32 on the weight's device; PEFT's
 /// start for an embedding is `A = 0`, `B ~ N(0, 1)`. Load the base weights before, not after.
 ///
@@ -47,9 +49,10 @@ use crate::{AdaptedModule, AdapterPlan, AttachReport, InitLoraWeights, LoraConfi
 /// ```
 ///
 /// # Errors
-/// [`LoraError::Unsupported`] with every field that cannot be honoured here (`lora_dropout`, `bias`,
-/// `modules_to_save`, ...); [`LoraError::NoTarget`] for a target that matches nothing, with the layers there are;
-/// [`LoraError::NotALayer`] for one that is neither `nn::Linear` nor `nn::Embedding`; [`LoraError::HasAdapter`] and
+/// [`LoraError::Unsupported`] with every field that cannot be honoured here (`lora_dropout`, ...);
+/// [`LoraError::NoTarget`] for a target that matches nothing, with the layers there are; [`LoraError::NotALayer`] for
+/// one that is neither `nn::Linear` nor `nn::Embedding`, and for a module to save that is neither of them nor a
+/// normalisation without running statistics; [`LoraError::HasAdapter`] and
 /// [`LoraError::Reparameterized`] for a module that carries an adapter already, this crate's or another.
 pub fn attach_to_module<M: Module>(
     config: &LoraConfig,
@@ -61,12 +64,13 @@ pub fn attach_to_module<M: Module>(
     survey.check_plain()?;
     let plan = survey.plan(config)?;
     let init = config.init_lora_weights();
-    Ok(install(module, &survey, plan, true, &mut |module, kind, [inn, out]| {
+    let copies = survey.whole(&plan).into_iter().map(|whole| (whole, None)).collect();
+    Ok(install(module, &survey, plan, copies, true, &mut |module, kind, [inn, out]| {
         fresh_factors(init, kind, seed, &module.path, module.r, [inn, out])
     }))
 }
 
-/// Takes the adapters off: the base model with its original weights, bit for bit. Every parameter stays frozen, as
+/// Takes the adapters and the trained copies off: the base model with its original weights, bit for bit. Every parameter stays frozen, as
 /// attaching left it; `set_require_grad(true)` trains the model whole.
 ///
 /// # Errors
@@ -76,7 +80,7 @@ pub fn detach_module<M: Module>(module: M) -> Result<M, LoraError> {
     Ok(with_active(false, || module.materialize()))
 }
 
-/// Merges the adapters into the weights and drops them: a plain model with `W + s·Aᵀ·Bᵀ`, computed in f32 and rounded
+/// Merges the adapters into the weights and drops them, and puts trained copies in their places: a plain model with `W + s·Aᵀ·Bᵀ`, computed in f32 and rounded
 /// once, for export or use without this crate. A weight quantized by Burn becomes dense. Every parameter stays frozen.
 ///
 /// # Errors
@@ -93,11 +97,13 @@ pub fn merge_module<M: Module>(module: M) -> Result<M, LoraError> {
     if broken.is_empty() { Ok(merged) } else { Err(LoraError::NonFinite { module: broken.join(", ") }) }
 }
 
-/// Freezes the module and adds the factors that `make` gives for each planned layer, `A` and `B` row-major.
+/// Freezes the module and adds the factors that `make` gives for each planned layer, `A` and `B` row-major, and the
+/// copies that are trained whole, with these values or those there are.
 pub(super) fn install<M: Module>(
     module: M,
     survey: &Survey,
     plan: AdapterPlan,
+    copies: Vec<(Whole, Option<Vec<f32>>)>,
     is_trainable: bool,
     make: &mut dyn FnMut(&AdaptedModule, LayerKind, [usize; 2]) -> (Vec<f32>, Vec<f32>),
 ) -> (M, AttachReport) {
@@ -111,11 +117,18 @@ pub(super) fn install<M: Module>(
             adapters.insert(format!("{}.weight", adapted.path), (a, b, adapted.scaling));
         }
     }
-    let factors: usize = adapters.values().map(|(a, b, _)| a.num_elements() + b.num_elements()).sum();
-    let module = module.apply_reparameterization(Installer { adapters, is_trainable });
+    let before = module.num_params();
+    let values = copies.into_iter().map(|(whole, values)| {
+        let data = values.map(|values| TensorData::new(values, whole.shape.clone()));
+        (whole.path, data)
+    });
+    let values = values.collect();
+    let module = module
+        .apply_reparameterization(Installer { adapters, is_trainable })
+        .apply_reparameterization(Copies { values, is_trainable });
     let AdapterPlan { adapted, saved, biases, .. } = plan;
-    let trainable = if is_trainable { factors } else { 0 };
     let total = module.num_params();
+    let trainable = if is_trainable { total - before } else { 0 };
     (module, AttachReport { adapted, saved, biases, trainable, total })
 }
 

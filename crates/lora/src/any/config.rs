@@ -6,15 +6,17 @@ use crate::{LoraConfig, LoraError, UnsupportedField};
 
 /// Fields that are honoured at any value, or that change nothing that is computed. A field that is not listed must
 /// have PEFT's default, so that one added to the configuration later is refused until somebody lists it.
-const HONOURED: [&str; 16] = [
+const HONOURED: [&str; 18] = [
     "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
+    "bias",
     "exclude_modules",
     "inference_mode",
     "layers_pattern",
     "layers_to_transform",
     "lora_alpha",
+    "modules_to_save",
     "peft_version",
     "r",
     "rank_pattern",
@@ -28,8 +30,7 @@ const HONOURED: [&str; 16] = [
 /// # Errors
 /// [`LoraError::Unsupported`] with every field that a module with a `forward` of its own cannot honour: dropout sits
 /// before `A`, where `Linear::forward` has no place for it (it is idle, hence allowed, unless the adapter
-/// `is_trained`); modules and biases trained whole would leave nothing to detach to. [`LoraError::Config`] if the
-/// configuration is invalid or names no targets.
+/// `is_trained`). [`LoraError::Config`] if the configuration is invalid or names no targets.
 pub(super) fn check(config: &LoraConfig, is_trained: bool) -> Result<(), LoraError> {
     config.validate()?;
     let defaults = fields(&LoraConfig::new(config.r()));
@@ -38,7 +39,6 @@ pub(super) fn check(config: &LoraConfig, is_trained: bool) -> Result<(), LoraErr
         .filter(|(field, value)| match field.as_str() {
             "init_lora_weights" => !(value.is_boolean() || value == "gaussian"),
             "lora_dropout" => is_trained && value.as_f64() != Some(0.0),
-            "modules_to_save" => value.as_array().is_some_and(|modules| !modules.is_empty()),
             known if HONOURED.contains(&known) => false,
             other => !config.extra().contains_key(other) && Some(value) != defaults.get(other),
         })

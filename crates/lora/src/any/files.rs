@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, path::Path};
 
 use burn::{
     module::Module,
-    tensor::{DType, FloatDType},
+    tensor::{DType, FloatDType, Tensor},
 };
 
 use super::{
     attach::install,
     config,
-    survey::{LayerKind, Survey},
+    survey::{LayerKind, Survey, Whole},
+    whole::transposed,
 };
 use crate::{
     AdapterDtype, AdapterPlan, AdapterTensor, AttachReport, LoraConfig, LoraError, PeftFiles, peft::keys,
@@ -18,14 +19,16 @@ use crate::{
 
 /// Saves the adapter of a Burn module as a PEFT directory: adapter_config.json, and adapter_model.safetensors with
 /// `base_model.model.PATH.lora_A.weight` `[r, in]` and `.lora_B.weight` `[out, r]` of a linear layer,
-/// `base_model.model.PATH.lora_embedding_A` `[r, vocab]` and `.lora_embedding_B` `[dim, r]` of an embedding.
+/// `base_model.model.PATH.lora_embedding_A` `[r, vocab]` and `.lora_embedding_B` `[dim, r]` of an embedding. Modules and
+/// biases trained whole go by PyTorch's names and shapes (a linear weight is `[out, in]`, a norm's `gamma` and `beta` are
+/// `weight` and `bias`). Parameters that were unfrozen by hand are in no file.
 ///
 /// `config` is the one the adapter was attached or loaded with. Its modules and ranks are checked; its alpha is not kept
 /// where it could be.
 ///
 /// # Errors
-/// [`LoraError::NoAdapter`] for layers that `config` chooses and that have none; [`LoraError::TensorMismatch`] for
-/// adapters that `config` does not choose or of another rank; errors of files, with the path; files that were there
+/// [`LoraError::NoAdapter`] for modules that `config` chooses and that have no adapter, or no trained copy;
+/// [`LoraError::TensorMismatch`] for those that `config` does not choose or of another rank; errors of files, with the path; files that were there
 /// before stay whole.
 pub fn save_module_peft<M: Module>(
     module: &M,
@@ -36,31 +39,39 @@ pub fn save_module_peft<M: Module>(
     let survey = Survey::of(module);
     survey.check_own()?;
     let plan = survey.plan(config)?;
-    let without: Vec<String> = plan
-        .adapted
-        .iter()
-        .filter(|module| !survey.factors.contains_key(&module.path))
-        .map(|module| module.path.clone())
-        .collect();
+    let whole = survey.whole(&plan);
+    let adapted = plan.adapted.iter().map(|module| &module.path);
+    let without = adapted.filter(|path| !survey.factors.contains_key(*path)).cloned();
+    let copied = |whole: &&Whole| !survey.copies.contains_key(&whole.path);
+    let without: Vec<String> =
+        without.chain(whole.iter().filter(copied).map(|whole| whole.owner.clone())).collect();
     if !without.is_empty() {
         return Err(LoraError::NoAdapter { modules: without });
     }
-    let expected = expected(&survey, &plan);
+    let expected = expected(&survey, &plan, &whole);
     let mut tensors = BTreeMap::new();
     for (path, factors) in &survey.factors {
         // What hangs on anything else than a layer goes by the common name, and the check below refuses it.
         let kind = survey.layer(path).map_or(LayerKind::Linear, |(kind, _)| kind);
         for (key, factor) in kind.keys(path).into_iter().zip(factors) {
             let Some(factor) = factor else { continue };
-            let dtype = match factor.dtype() {
-                DType::BF16 => AdapterDtype::BF16,
-                DType::F16 => AdapterDtype::F16,
-                _ => AdapterDtype::F32,
-            };
-            let values = factor.clone().cast(FloatDType::F32).to_data().iter::<f32>().collect();
-            let shape = factor.dims().to_vec();
-            tensors.insert(key, AdapterTensor { shape, values, dtype });
+            let (values, dtype) = read(factor);
+            tensors.insert(key, AdapterTensor { shape: factor.dims().to_vec(), values, dtype });
         }
+    }
+    for (path, copy) in &survey.copies {
+        let (values, dtype) = read(copy);
+        let tensor = match whole.iter().find(|whole| whole.path == *path) {
+            Some(whole) if whole.is_transposed => {
+                let values = transposed(&values, whole.shape[0], whole.shape[1]);
+                AdapterTensor { shape: whole.file_shape(), values, dtype }
+            }
+            Some(whole) => AdapterTensor { shape: whole.file_shape(), values, dtype },
+            // Not in the configuration: the check below refuses it.
+            None => AdapterTensor { shape: copy.dims().to_vec(), values, dtype },
+        };
+        let key = whole.iter().find(|whole| whole.path == *path).map(|whole| whole.key.clone());
+        tensors.insert(key.unwrap_or_else(|| keys::parameter(path)), tensor);
     }
     // PEFT writes the modules that `all-linear` stood for.
     let config = config.clone().with_target_modules(plan.target_modules);
@@ -86,21 +97,42 @@ pub fn load_module_peft<M: Module>(
     let mut files = PeftFiles::read(dir)?;
     config::check(&files.config, is_trainable)?;
     let plan = survey.plan(&files.config)?;
-    let expected = expected(&survey, &plan);
+    let whole = survey.whole(&plan);
+    let expected = expected(&survey, &plan, &whole);
     drop_base_tables(&mut files, &survey, &plan);
     files.check(&expected)?;
     let PeftFiles { config, mut tensors } = files;
     let mut take = |key: &String| tensors.remove(key).map(|tensor| tensor.values).unwrap_or_default();
-    let (module, report) = install(module, &survey, plan, is_trainable, &mut |module, kind, _| {
+    let copies = whole.into_iter().map(|whole| {
+        let values = take(&whole.key);
+        let values = match whole.shape.as_slice() {
+            &[inn, out] if whole.is_transposed => transposed(&values, out, inn),
+            _ => values,
+        };
+        (whole, Some(values))
+    });
+    let copies = copies.collect();
+    let (module, report) = install(module, &survey, plan, copies, is_trainable, &mut |module, kind, _| {
         let [a, b] = kind.keys(&module.path);
         (take(&a), take(&b))
     });
     Ok((module, config, report))
 }
 
+/// A tensor's values and the type they have in the file.
+fn read<const D: usize>(tensor: &Tensor<D>) -> (Vec<f32>, AdapterDtype) {
+    let dtype = match tensor.dtype() {
+        DType::BF16 => AdapterDtype::BF16,
+        DType::F16 => AdapterDtype::F16,
+        _ => AdapterDtype::F32,
+    };
+    (tensor.clone().cast(FloatDType::F32).to_data().iter::<f32>().collect(), dtype)
+}
+
 /// The tensors of an adapter file, by name, with their shapes.
-fn expected(survey: &Survey, plan: &AdapterPlan) -> BTreeMap<String, Vec<usize>> {
-    let mut expected = BTreeMap::new();
+fn expected(survey: &Survey, plan: &AdapterPlan, whole: &[Whole]) -> BTreeMap<String, Vec<usize>> {
+    let mut expected: BTreeMap<String, Vec<usize>> =
+        whole.iter().map(|whole| (whole.key.clone(), whole.file_shape())).collect();
     for module in &plan.adapted {
         if let Some((kind, weight)) = survey.layer(&module.path) {
             let [inn, out] = weight.dims();

@@ -55,7 +55,7 @@ impl Reparameterization for ModuleLora {
 
     /// `W + s·Aᵀ·Bᵀ`, summed in f32 and rounded once to the dtype of `W`; a weight quantized by Burn becomes f32.
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        if !ACTIVE.get() {
+        if !is_active() {
             return base;
         }
         let (a, b) = self.transposed();
@@ -74,7 +74,8 @@ thread_local! {
 }
 
 /// Runs `run` with every adapter of a Burn module switched off, on this thread: the base model's own results, such as
-/// the reference of a preference loss (PEFT's `disable_adapter`).
+/// the reference of a preference loss (PEFT's `disable_adapter`). Parameters trained whole are
+/// the original ones, too.
 ///
 /// ```
 /// # use burn::{nn::LinearConfig, tensor::{Device, Tensor}};
@@ -85,6 +86,10 @@ thread_local! {
 /// ```
 pub fn without_adapters<T>(run: impl FnOnce() -> T) -> T {
     with_active(false, run)
+}
+
+pub(super) fn is_active() -> bool {
+    ACTIVE.get()
 }
 
 /// Also puts the old setting back if `run` panics.
@@ -125,7 +130,7 @@ pub fn lora_embedding_forward(layer: &Embedding, ids: Tensor<2, Int>) -> Tensor<
 }
 
 fn active(weight: &Param<Tensor<2>>) -> Option<&ModuleLora> {
-    weight.reparameterization::<ModuleLora>().filter(|_| ACTIVE.get())
+    weight.reparameterization::<ModuleLora>().filter(|_| is_active())
 }
 
 fn dense_base(weight: &Param<Tensor<2>>) -> Tensor<2> {

@@ -1,16 +1,16 @@
 //! The layers of a foreign module, found by walking it.
 
-use std::{
-    any::Any,
-    collections::{BTreeMap, btree_map::Entry},
-};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use burn::{
     module::{Module, ModuleVisitor, Param, Reparameterization},
     tensor::{Bool, Int, Tensor},
 };
 
-use super::lora::ModuleLora;
+use super::{
+    lora::ModuleLora,
+    whole::{TrainedCopy, of_rank},
+};
 use crate::{AdapterPlan, LoraConfig, LoraError, ModuleInfo, ModuleKind, peft::keys, plan};
 
 /// How Burn's traversal calls the state attached to a parameter.
@@ -34,19 +34,43 @@ impl LayerKind {
     }
 }
 
+/// A parameter's name, whether it holds floats, and its shape.
+type ParamInfo = (String, bool, Vec<usize>);
+
 /// A struct that holds parameters of its own.
 #[derive(Debug)]
 struct Owner {
     path: String,
     /// Burn's container type, such as `Struct:Linear`.
     container: String,
-    /// Its parameters: name, whether it holds floats, shape.
-    params: Vec<(String, bool, Vec<usize>)>,
+    params: Vec<ParamInfo>,
     /// The parameter `weight`, of a layer that may be adapted.
     weight: Option<Tensor<2>>,
 }
 
 impl Owner {
+    fn type_name(&self) -> &str {
+        self.container.split_once(':').map_or(&self.container, |(_, name)| name)
+    }
+
+    fn is_norm(&self) -> bool {
+        let known = |(name, float, shape): &ParamInfo| {
+            *float && shape.len() == 1 && NORM_NAMES.iter().any(|(burn, _)| burn == name)
+        };
+        !self.path.is_empty() && NORMS.contains(&self.container.as_str()) && self.params.iter().all(known)
+    }
+
+    /// The name that PyTorch has for a parameter.
+    fn torch_name<'a>(&self, name: &'a str) -> &'a str {
+        let known = NORM_NAMES.iter().find(|(burn, _)| self.is_norm() && *burn == name);
+        known.map_or(name, |(_, torch)| torch)
+    }
+
+    /// Is it what PEFT calls a bias?
+    fn is_bias(&self, (name, float, shape): &ParamInfo) -> bool {
+        *float && shape.len() == 1 && self.torch_name(name) == "bias"
+    }
+
     /// Burn's names of its layers, checked against their fields: a type of the user's that is also called `Linear` but
     /// holds anything else is no layer to adapt.
     fn kind(&self) -> Option<LayerKind> {
@@ -55,11 +79,9 @@ impl Owner {
             return None;
         }
         let [inner, outer] = self.weight.as_ref()?.dims();
-        let is_bias =
-            |(name, float, shape): &(String, bool, Vec<usize>)| name == "bias" && *float && *shape == [outer];
-        let is_weight = |(name, float, shape): &(String, bool, Vec<usize>)| {
-            name == "weight" && *float && *shape == [inner, outer]
-        };
+        let is_bias = |(name, float, shape): &ParamInfo| name == "bias" && *float && *shape == [outer];
+        let is_weight =
+            |(name, float, shape): &ParamInfo| name == "weight" && *float && *shape == [inner, outer];
         match self.container.as_str() {
             LINEAR if self.params.iter().all(|param| is_weight(param) || is_bias(param)) => {
                 Some(LayerKind::Linear)
@@ -72,6 +94,36 @@ impl Owner {
 
 const LINEAR: &str = "Struct:Linear";
 const EMBEDDING: &str = "Struct:Embedding";
+/// Burn's normalisations without running statistics.
+const NORMS: [&str; 2] = ["Struct:LayerNorm", "Struct:RmsNorm"];
+/// PyTorch's names of their parameters.
+const NORM_NAMES: [(&str, &str); 2] = [("gamma", "weight"), ("beta", "bias")];
+
+/// A parameter that is trained and saved whole.
+#[derive(Debug)]
+pub(super) struct Whole {
+    /// Its module.
+    pub(super) owner: String,
+    /// Its path in Burn.
+    pub(super) path: String,
+    /// Its name in an adapter file.
+    pub(super) key: String,
+    /// Its shape in Burn.
+    pub(super) shape: Vec<usize>,
+    /// Whether the file has it transposed, as PyTorch has linear weights.
+    pub(super) is_transposed: bool,
+}
+
+impl Whole {
+    /// Its shape in the file.
+    pub(super) fn file_shape(&self) -> Vec<usize> {
+        let mut shape = self.shape.clone();
+        if self.is_transposed {
+            shape.reverse();
+        }
+        shape
+    }
+}
 
 /// What there is in a module: layers, other parameters, adapters.
 #[derive(Debug, Default)]
@@ -81,6 +133,8 @@ pub(super) struct Survey {
     index: BTreeMap<String, usize>,
     /// The factors `[A, B]` by the layer's path.
     pub(super) factors: BTreeMap<String, [Option<Tensor<2>>; 2]>,
+    /// The copies of parameters that are trained whole, by the parameter's path: their values.
+    pub(super) copies: BTreeMap<String, Tensor<1>>,
     /// Parameters with somebody else's reparameterization, and its name.
     foreign: Vec<String>,
     /// Names and container types from the root down to where the walk is.
@@ -106,47 +160,94 @@ impl Survey {
     /// What [`plan`] reports; [`LoraError::NotALayer`] for targets that are neither `nn::Linear` nor `nn::Embedding`.
     pub(super) fn plan(&self, config: &LoraConfig) -> Result<AdapterPlan, LoraError> {
         let mut infos = Vec::new();
-        let mut types = BTreeMap::new();
         for owner in &self.owners {
-            let has_bias = owner.params.iter().any(|(name, ..)| name == "bias");
-            let mut push = |path: String, kind: ModuleKind, what: String| {
-                infos.push(ModuleInfo { path: path.clone(), kind, has_bias });
-                types.insert(path, what);
-            };
-            let name = owner.container.split_once(':').map_or(owner.container.as_str(), |(_, name)| name);
-            match owner.kind() {
-                Some(LayerKind::Linear) => push(owner.path.clone(), ModuleKind::Linear, name.to_owned()),
+            let kind = match owner.kind() {
+                Some(LayerKind::Linear) => ModuleKind::Linear,
                 // Adaptable, but not among "all linear": the matching rules know that as a head.
-                Some(LayerKind::Embedding) => push(owner.path.clone(), ModuleKind::Head, name.to_owned()),
-                None => {
-                    if !owner.path.is_empty() {
-                        push(owner.path.clone(), ModuleKind::Norm, name.to_owned());
-                    }
-                    for (param, _, shape) in &owner.params {
-                        let what = format!("a parameter {shape:?} of {name}");
-                        push(joined(&owner.path, param), ModuleKind::Norm, what);
-                    }
-                }
+                Some(LayerKind::Embedding) => ModuleKind::Head,
+                None => ModuleKind::Norm,
+            };
+            let has_bias = owner.params.iter().any(|param| owner.is_bias(param));
+            if !owner.path.is_empty() {
+                infos.push(ModuleInfo { path: owner.path.clone(), kind, has_bias });
+            }
+            if kind == ModuleKind::Norm {
+                let paths = owner.params.iter().map(|(param, ..)| joined(&owner.path, param));
+                infos.extend(paths.map(|path| ModuleInfo { path, kind, has_bias: false }));
             }
         }
-        plan(config, &infos, "").map_err(|error| match error {
+        let plan = plan(config, &infos, "").map_err(|error| match error {
             LoraError::NotAdaptable { modules } => {
-                let what = |path: &String| types.get(path).map_or("", String::as_str);
-                let targets = modules.iter().map(|path| format!("{path} ({})", what(path))).collect();
-                LoraError::NotALayer { targets }
+                self.not_a_layer("target_modules", &modules, "nn::Linear and nn::Embedding")
             }
             other => other,
-        })
+        })?;
+        let not_savable: Vec<String> =
+            plan.saved.iter().filter(|path| !self.is_savable(path)).cloned().collect();
+        if not_savable.is_empty() {
+            return Ok(plan);
+        }
+        let wanted = "nn::Linear, nn::Embedding, nn::LayerNorm and nn::RmsNorm";
+        Err(self.not_a_layer("modules_to_save", &not_savable, wanted))
+    }
+
+    /// The parameters that a plan trains whole, in the model's order.
+    pub(super) fn whole(&self, plan: &AdapterPlan) -> Vec<Whole> {
+        let mut whole = Vec::new();
+        for owner in &self.owners {
+            let is_saved = plan.saved.contains(&owner.path);
+            let is_biased = plan.biases.contains(&owner.path);
+            let is_adapted = plan.adapted.iter().any(|module| module.path == owner.path);
+            for param in &owner.params {
+                if !(is_saved || is_biased && owner.is_bias(param)) {
+                    continue;
+                }
+                let (name, _, shape) = param;
+                let key = match owner.torch_name(name) {
+                    "bias" if is_adapted => keys::base_layer_bias(&owner.path),
+                    name => keys::parameter(&joined(&owner.path, name)),
+                };
+                whole.push(Whole {
+                    owner: owner.path.clone(),
+                    path: joined(&owner.path, name),
+                    key,
+                    shape: shape.clone(),
+                    is_transposed: owner.kind() == Some(LayerKind::Linear) && name == "weight",
+                });
+            }
+        }
+        whole
+    }
+
+    fn is_savable(&self, path: &str) -> bool {
+        let owner = self.index.get(path).map(|&index| &self.owners[index]);
+        owner.is_some_and(|owner| owner.kind().is_some() || owner.is_norm())
+    }
+
+    fn not_a_layer(&self, field: &str, paths: &[String], wanted: &str) -> LoraError {
+        let found = paths.iter().map(|path| format!("{path} ({})", self.describe(path))).collect();
+        LoraError::NotALayer { field: field.to_owned(), found, wanted: wanted.to_owned() }
+    }
+
+    /// What is at a path, for a message.
+    fn describe(&self, path: &str) -> String {
+        if let Some(&index) = self.index.get(path) {
+            return self.owners[index].type_name().to_owned();
+        }
+        let of = |owner: &Owner| {
+            let param = owner.params.iter().find(|(name, ..)| joined(&owner.path, name) == path)?;
+            Some(format!("a parameter {:?} of {}", param.2, owner.type_name()))
+        };
+        self.owners.iter().find_map(of).unwrap_or_default()
     }
 
     /// # Errors
-    /// [`LoraError::HasAdapter`] with every adapted layer; as [`Survey::check_own`].
+    /// [`LoraError::HasAdapter`] with every module that something was attached to; as [`Survey::check_own`].
     pub(super) fn check_plain(&self) -> Result<(), LoraError> {
         self.check_own()?;
-        if self.factors.is_empty() {
-            return Ok(());
-        }
-        Err(LoraError::HasAdapter { modules: self.factors.keys().cloned().collect() })
+        let copies = self.copies.keys().cloned();
+        let modules: Vec<String> = self.factors.keys().cloned().chain(copies).collect();
+        if modules.is_empty() { Ok(()) } else { Err(LoraError::HasAdapter { modules }) }
     }
 
     /// # Errors
@@ -183,25 +284,24 @@ impl Survey {
     /// Notes a parameter of a reparameterization, at this depth of the stack.
     fn note_attached<const D: usize>(&mut self, depth: usize, param: Option<&Param<Tensor<D>>>) {
         let host = self.names(depth);
-        let name = &self.stack[depth].0;
-        let (layer, is_weight) = match host.strip_suffix(".weight") {
-            Some(layer) => (layer, true),
-            None => (host.as_str(), false),
-        };
-        let factor = self.stack.get(depth + 1).map(|(factor, _)| factor.as_str());
-        let slot = match factor {
-            Some("a") if name == ModuleLora::NAME && is_weight => 0,
-            Some("b") if name == ModuleLora::NAME && is_weight => 1,
+        let name = self.stack[depth].0.as_str();
+        let part = self.stack.get(depth + 1).map_or("", |(part, _)| part.as_str());
+        match (name, part, host.strip_suffix(".weight"), param) {
+            (ModuleLora::NAME, "a" | "b", Some(layer), Some(param)) => {
+                let factors = self.factors.entry(layer.to_owned()).or_default();
+                factors[usize::from(part == "b")] = of_rank::<D, 2>(param).map(|param| param.val());
+            }
+            (TrainedCopy::NAME, _, _, Some(param)) => {
+                let count = param.lazy_shape().num_elements();
+                self.copies.insert(host, param.val().without_autodiff().reshape([count]));
+            }
             _ => {
                 let attached = format!("{host} ({name})");
                 if !self.foreign.contains(&attached) {
                     self.foreign.push(attached);
                 }
-                return;
             }
-        };
-        let factors = self.factors.entry(layer.to_owned()).or_default();
-        factors[slot] = param.and_then(matrix).map(Param::val);
+        }
     }
 
     fn depth_of_attachment(&self) -> Option<usize> {
@@ -233,7 +333,7 @@ impl ModuleVisitor for Survey {
             name == "weight" && [LINEAR, EMBEDDING].contains(&container.as_str())
         });
         // The value, not `lazy_shape`: before `LinearLayout::Col` is initialised, that is the transposed one.
-        match matrix(param).filter(|_| is_weight).map(Param::base) {
+        match of_rank::<D, 2>(param).filter(|_| is_weight).map(|param| param.base()) {
             Some(weight) => self.note(true, weight.dims().to_vec(), Some(weight)),
             None => self.note(true, param.lazy_shape().to_vec(), None),
         }
@@ -246,10 +346,6 @@ impl ModuleVisitor for Survey {
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
         self.other::<D>(param.lazy_shape().to_vec());
     }
-}
-
-fn matrix<const D: usize>(param: &Param<Tensor<D>>) -> Option<&Param<Tensor<2>>> {
-    (param as &dyn Any).downcast_ref()
 }
 
 fn joined(path: &str, name: &str) -> String {

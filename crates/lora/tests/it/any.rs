@@ -245,15 +245,12 @@ fn an_unmodified_embedding_computes_the_adapter() {
 fn only_factors_get_gradients_in_the_whole_model() {
     let device = device();
     let (model, _) = attach(["embed", "query", "head"], &device);
-    let gradients = model.forward(ids(&device)).powi_scalar(2).sum().backward();
-    let mut visitor = WithGradient { path: Vec::new(), gradients: &gradients, found: Vec::new() };
-    model.visit(&mut visitor);
     let layers = ["embed", "blocks.0.query", "blocks.1.query", "head"];
     let wanted: Vec<String> = layers
         .iter()
         .flat_map(|layer| ["a", "b"].map(|factor| format!("{layer}.weight.burnisher_lora.{factor}")))
         .collect();
-    assert_eq!(visitor.found, wanted);
+    assert_eq!(with_gradient(&model, &device), wanted);
 }
 
 #[test]
@@ -431,18 +428,11 @@ fn the_table_that_peft_saves_beside_an_adapted_embedding_is_no_error() {
 fn what_cannot_be_honoured_is_refused_by_name() {
     let device = device();
     let attach = |config: &LoraConfig| message(attach_to_module(config, Classifier::new(&device), 7));
-    let plain = config(["query"]);
-    for (config, field) in [
-        (plain.clone().with_lora_dropout(0.1), "lora_dropout = 0.1"),
-        (plain.clone().with_bias(Bias::All), "bias = \"all\""),
-        (plain.clone().with_bias(Bias::LoraOnly), "bias = \"lora_only\""),
-        (plain.clone().with_modules_to_save(["head"]), "modules_to_save = [\"head\"]"),
-    ] {
-        let error = attach(&config);
-        assert!(error.starts_with("not supported: ") && error.contains(field), "{error}");
-    }
-    let error = attach(&plain.clone().with_bias(Bias::All).with_lora_dropout(0.1));
-    assert!(error.contains("bias") && error.contains("lora_dropout"), "{error}");
+    let error = attach(&config(["query"]).with_lora_dropout(0.1));
+    assert!(
+        error.starts_with("not supported: lora_dropout = 0.1 (on a foreign Burn module: 0.0)"),
+        "{error}"
+    );
     let error = attach(&LoraConfig::new(2));
     assert!(error.starts_with("target_modules is not given"), "{error}");
     let error = attach(&LoraConfig::new(0).with_target_modules(TargetModules::AllLinear));
@@ -466,7 +456,7 @@ fn targets_that_are_no_layers_or_nothing_at_all_are_refused() {
     let device = device();
     let attach = |target: &str| message(attach_to_module(&config([target]), Classifier::new(&device), 7));
     let matched = "target_modules matches ";
-    let only = ": in a foreign Burn module only nn::Linear and nn::Embedding can be adapted";
+    let only = ": of a foreign Burn module it can change nn::Linear and nn::Embedding";
     for (target, what) in [
         ("norm", "blocks.0.norm (LayerNorm), blocks.1.norm (LayerNorm)"),
         ("conv", "conv (Conv1d)"),
@@ -629,6 +619,136 @@ fn a_weight_that_would_not_be_finite_is_not_merged() {
     let (model, _) = attach_to_module(&config(["head", "query"]).with_lora_alpha(1e38), base, 7).unwrap();
     let error = message(merge_module(model));
     assert!(error.contains("head") && error.contains("not finite"), "{error}");
+}
+
+/// The paths that get a gradient in the whole model.
+fn with_gradient(model: &Classifier, device: &Device) -> Vec<String> {
+    let gradients = model.forward(ids(device)).powi_scalar(2).sum().backward();
+    let mut visitor = WithGradient { path: Vec::new(), gradients: &gradients, found: Vec::new() };
+    model.visit(&mut visitor);
+    visitor.found
+}
+
+#[test]
+fn modules_to_save_are_trained_in_a_copy_and_saved_as_pytorch_has_them() {
+    let device = device();
+    let base = Classifier::new(&device);
+    let config = config(["query"]).with_modules_to_save(["head", "blocks.1.norm", "embed"]);
+    let (model, report) = attach_to_module(&config, base.clone(), 7).unwrap();
+    assert_eq!(report.saved, ["embed", "blocks.1.norm", "head"]);
+    let copied = VOCAB * WIDTH + 2 * WIDTH + WIDTH * CLASSES + CLASSES;
+    assert_eq!(report.trainable, copied + 2 * 2 * (WIDTH + INNER));
+    let found = with_gradient(&model, &device);
+    let wanted = [
+        "embed.weight.burnisher_saved.matrix",
+        "blocks.0.query.weight.burnisher_lora.a",
+        "blocks.0.query.weight.burnisher_lora.b",
+        "blocks.1.query.weight.burnisher_lora.a",
+        "blocks.1.query.weight.burnisher_lora.b",
+        "blocks.1.norm.gamma.burnisher_saved.vector",
+        "blocks.1.norm.beta.burnisher_saved.vector",
+        "head.weight.burnisher_saved.matrix",
+        "head.bias.burnisher_saved.vector",
+    ];
+    assert_eq!(found, wanted);
+
+    // A step of descent on everything that has a gradient, by hand.
+    let trained = descend(model, &device);
+    let head = trained.head.as_ref().unwrap();
+    assert_ne!(bits(head.weight.val()), bits(head.weight.base()));
+    let mut bases = Bits::of(&trained);
+    bases.retain(|path, _| !path.contains("burnisher"));
+    assert_eq!(bases, Bits::of(&base));
+
+    let dir = tempfile::tempdir().unwrap();
+    save_module_peft(&trained, &config, dir.path()).unwrap();
+    let tensors = PeftFiles::read(dir.path()).unwrap().tensors;
+    let shape = |tail: &str| tensors[&format!("base_model.model.{tail}")].shape.clone();
+    assert_eq!(shape("head.weight"), [CLASSES, WIDTH]);
+    assert_eq!(shape("head.bias"), [CLASSES]);
+    assert_eq!(shape("blocks.1.norm.weight"), [WIDTH]);
+    assert_eq!(shape("blocks.1.norm.bias"), [WIDTH]);
+    assert_eq!(shape("embed.weight"), [VOCAB, WIDTH]);
+    assert_eq!(tensors.len(), 9);
+    let transposed = values(head.weight.val().transpose());
+    assert_eq!(tensors["base_model.model.head.weight"].values, transposed);
+
+    for is_trainable in [false, true] {
+        let (again, _, report) = load_module_peft(dir.path(), base.clone(), is_trainable).unwrap();
+        assert_eq!(Bits::of(&again), Bits::of(&trained));
+        assert_eq!(report.trainable > 0, is_trainable);
+        assert_eq!(bits(again.forward(ids(&device))), bits(trained.forward(ids(&device))));
+    }
+    let merged = merge_module(trained.clone()).unwrap();
+    assert_eq!(bits(merged.head.as_ref().unwrap().weight.base()), bits(head.weight.val()));
+    assert_close(merged.forward(ids(&device)), trained.forward(ids(&device)), 1e-5, "logits");
+    assert_eq!(Bits::of(&detach_module(trained).unwrap()), Bits::of(&base));
+}
+
+/// Subtracts the gradient from every parameter that has one.
+fn descend(model: Classifier, device: &Device) -> Classifier {
+    struct Descent(Gradients);
+    impl burn::module::ModuleMapper for Descent {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let Some(gradient) = param.val().grad(&self.0) else { return param };
+            param.map(|value| (value.without_autodiff() - gradient.mul_scalar(0.1)).autodiff().require_grad())
+        }
+    }
+    let gradients = model.forward(ids(device)).powi_scalar(2).sum().backward();
+    model.map(&mut Descent(gradients))
+}
+
+#[test]
+fn biases_are_trained_in_copies_under_the_keys_of_peft() {
+    let device = device();
+    let base = Classifier::new(&device);
+    for (bias, wanted) in [
+        (Bias::LoraOnly, &["blocks.0.query.base_layer.bias", "blocks.1.query.base_layer.bias"][..]),
+        (
+            Bias::All,
+            &[
+                "blocks.0.norm.bias",
+                "blocks.0.query.base_layer.bias",
+                "blocks.1.norm.bias",
+                "blocks.1.query.base_layer.bias",
+                "conv.bias",
+                "head.bias",
+            ],
+        ),
+    ] {
+        let config = config(["query", "value"]).with_bias(bias);
+        let (model, report) = attach_to_module(&config, base.clone(), 7).unwrap();
+        assert_eq!(report.biases.len(), wanted.len());
+        let trained = descend(model, &device);
+        let dir = tempfile::tempdir().unwrap();
+        save_module_peft(&trained, &config, dir.path()).unwrap();
+        let tensors = PeftFiles::read(dir.path()).unwrap().tensors;
+        let keys = tensors.keys().filter_map(|key| key.strip_prefix("base_model.model."));
+        let keys: Vec<&str> = keys.filter(|key| key.ends_with("bias")).collect();
+        assert_eq!(keys, wanted);
+        let (again, _, _) = load_module_peft(dir.path(), base.clone(), true).unwrap();
+        assert_eq!(Bits::of(&again), Bits::of(&trained));
+        // The split path sees the trained bias.
+        let x: Tensor<2> = Tensor::ones([1, WIDTH], &device);
+        let layer = &again.blocks[0].query;
+        assert_close(lora_forward(layer, x.clone()), layer.forward(x), 1e-5, "y");
+        // A model with trained biases is not what a configuration without them describes.
+        let error = message(save_module_peft(&again, &config.with_bias(Bias::None), dir.path()));
+        assert!(error.contains("unexpected: base_model.model.blocks.0.query.bias"), "{error}");
+        assert_eq!(Bits::of(&detach_module(again).unwrap()), Bits::of(&base));
+    }
+}
+
+#[test]
+fn modules_that_cannot_be_saved_whole_are_refused() {
+    let device = device();
+    let config = config(["query"]).with_modules_to_save(["conv", "gate", "head"]);
+    let error = message(attach_to_module(&config, Classifier::new(&device), 7));
+    assert_eq!(
+        error,
+        "modules_to_save matches conv (Conv1d), gate (a parameter [6, 6] of Classifier): of a foreign Burn module it \
+         can change nn::Linear, nn::Embedding, nn::LayerNorm and nn::RmsNorm"
+    );
 }
 
 #[test]

@@ -1,16 +1,16 @@
-//! An adapter on a foreign Burn module against PEFT 0.21.2 on the same PyTorch model (docs/parity/any_module.py).
+//! Adapters on a foreign Burn module against PEFT 0.21.2 on the same PyTorch model (docs/parity/any_module.py).
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use burn::{
-    module::{Module, Param},
+    module::{Module, ModuleVisitor, Param},
     nn::{Embedding, LayerNorm, LayerNormConfig, Linear},
     tensor::{
-        Device, Int, Tensor, TensorData,
+        Device, Gradients, Int, Tensor, TensorData,
         activation::{log_softmax, tanh},
     },
 };
-use burnisher_lora::{LoraConfig, ModuleLora, PeftFiles, load_module_peft, merge_module, save_module_peft};
+use burnisher_lora::{LoraConfig, PeftFiles, load_module_peft, merge_module, save_module_peft};
 use safetensors::{Dtype, SafeTensors};
 
 /// The PyTorch model of the script, as somebody would write it in Burn.
@@ -49,16 +49,35 @@ impl Tagger {
         let inner = tanh(self.up.forward(self.norm.forward(self.embed.forward(ids))));
         self.down.forward(inner.mean_dim(1).squeeze_dim::<2>(1))
     }
-
-    /// The adapted weights by PEFT's names of `A` and `B`.
-    fn adapted(&self) -> [(&Param<Tensor<2>>, [&'static str; 2]); 3] {
-        [
-            (&self.embed.weight, ["embed.lora_embedding_A", "embed.lora_embedding_B"]),
-            (&self.up.weight, ["up.lora_A.weight", "up.lora_B.weight"]),
-            (&self.down.weight, ["down.lora_A.weight", "down.lora_B.weight"]),
-        ]
-    }
 }
+
+/// What is trained in a folder of the fixtures: the path in Burn, PEFT's name, and whether PyTorch has it transposed.
+type Trained = &'static [(&'static str, &'static str, bool)];
+
+const LAYERS: (&str, Trained) = (
+    "layers",
+    &[
+        ("embed.weight.burnisher_lora.a", "embed.lora_embedding_A", false),
+        ("embed.weight.burnisher_lora.b", "embed.lora_embedding_B", false),
+        ("up.weight.burnisher_lora.a", "up.lora_A.weight", false),
+        ("up.weight.burnisher_lora.b", "up.lora_B.weight", false),
+        ("down.weight.burnisher_lora.a", "down.lora_A.weight", false),
+        ("down.weight.burnisher_lora.b", "down.lora_B.weight", false),
+    ],
+);
+
+const WHOLE: (&str, Trained) = (
+    "whole",
+    &[
+        ("embed.weight.burnisher_saved.matrix", "embed.weight", false),
+        ("norm.gamma.burnisher_saved.vector", "norm.weight", false),
+        ("norm.beta.burnisher_saved.vector", "norm.bias", false),
+        ("up.weight.burnisher_lora.a", "up.lora_A.weight", false),
+        ("up.weight.burnisher_lora.b", "up.lora_B.weight", false),
+        ("up.bias.burnisher_saved.vector", "up.base_layer.bias", false),
+        ("down.weight.burnisher_saved.matrix", "down.weight", true),
+    ],
+);
 
 struct Reference {
     floats: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
@@ -66,8 +85,8 @@ struct Reference {
 }
 
 impl Reference {
-    fn read() -> Self {
-        let bytes = fs::read(directory().join("reference.safetensors")).unwrap();
+    fn read(folder: &str) -> Self {
+        let bytes = fs::read(directory(folder).join("reference.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let (mut floats, mut ids) = (BTreeMap::new(), Vec::new());
         for (name, view) in file.tensors() {
@@ -93,7 +112,7 @@ impl Reference {
     }
 
     #[track_caller]
-    fn assert_is(&self, name: &str, found: Tensor<2>, tolerance: f32) {
+    fn assert_is<const D: usize>(&self, name: &str, found: Tensor<D>, tolerance: f32) {
         let (shape, wanted) = &self.floats[name];
         assert_eq!(&found.dims().to_vec(), shape, "{name}");
         for (index, (found, wanted)) in found.into_data().iter::<f32>().zip(wanted).enumerate() {
@@ -102,55 +121,87 @@ impl Reference {
     }
 }
 
-fn directory() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/any_module"))
+/// Compares each parameter's gradient with the reference's, and notes the parameters that have one.
+struct Compare<'a> {
+    path: Vec<String>,
+    gradients: &'a Gradients,
+    reference: &'a Reference,
+    trained: Trained,
+    found: Vec<String>,
 }
 
-fn loaded(reference: &Reference, device: &Device) -> (Tagger, LoraConfig) {
+impl ModuleVisitor for Compare<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = param.val().grad(self.gradients) else { return };
+        let path = self.path.join(".");
+        let known = self.trained.iter().find(|(known, ..)| *known == path);
+        let (_, name, is_transposed) = known.unwrap_or_else(|| panic!("{path} has a gradient"));
+        let gradient = if *is_transposed { gradient.swap_dims(0, 1) } else { gradient };
+        self.reference.assert_is(&format!("grad.base_model.model.{name}"), gradient, 1e-5);
+        self.found.push(path);
+    }
+}
+
+fn directory(folder: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/any_module")).join(folder)
+}
+
+fn loaded(folder: &str, reference: &Reference, device: &Device) -> (Tagger, LoraConfig) {
     let base = Tagger::read(reference, "base", device);
-    let (model, config, report) = load_module_peft(directory(), base, true).unwrap();
-    let ranks: Vec<_> = report.adapted.iter().map(|module| (module.path.as_str(), module.r)).collect();
-    assert_eq!(ranks, [("embed", 2), ("up", 3), ("down", 2)]);
+    let (model, config, _) = load_module_peft(directory(folder), base, true).unwrap();
     (model, config)
 }
 
 #[test]
 fn logits_and_every_gradient_are_those_of_peft() {
-    let (reference, device) = (Reference::read(), Device::flex().autodiff());
-    let (model, _) = loaded(&reference, &device);
-    let logits = model.forward(reference.ids(&device));
-    reference.assert_is("logits", logits.clone(), 1e-5);
-    // The classes are 2 and 0.
-    let chosen = Tensor::<2>::from_data([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], &device);
-    let gradients = (log_softmax(logits, 1) * chosen).sum().neg().backward();
-    for (weight, names) in model.adapted() {
-        let lora = weight.reparameterization::<ModuleLora>().expect("an adapter");
-        for (factor, name) in [lora.a(), lora.b()].into_iter().zip(names) {
-            let gradient = factor.grad(&gradients).expect("a gradient");
-            reference.assert_is(&format!("grad.base_model.model.{name}"), gradient, 1e-5);
-        }
-        assert!(weight.base().grad(&gradients).is_none());
+    for (folder, trained) in [LAYERS, WHOLE] {
+        let (reference, device) = (Reference::read(folder), Device::flex().autodiff());
+        let (model, _) = loaded(folder, &reference, &device);
+        let logits = model.forward(reference.ids(&device));
+        reference.assert_is("logits", logits.clone(), 1e-5);
+        // The classes are 2 and 0.
+        let chosen = Tensor::<2>::from_data([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], &device);
+        let gradients = (log_softmax(logits, 1) * chosen).sum().neg().backward();
+        let (path, found) = (Vec::new(), Vec::new());
+        let mut compare = Compare { path, gradients: &gradients, reference: &reference, trained, found };
+        model.visit(&mut compare);
+        assert_eq!(compare.found, trained.iter().map(|(path, ..)| *path).collect::<Vec<_>>());
     }
 }
 
 #[test]
 fn merged_weights_are_those_of_peft() {
-    let (reference, device) = (Reference::read(), Device::flex());
-    let merged = merge_module(loaded(&reference, &device).0).unwrap();
-    // Values up to 10: an f32 there is 1e-6 from the next.
-    reference.assert_is("merged.embed.weight", merged.embed.weight.val(), 1e-5);
-    reference.assert_is("merged.up.weight", merged.up.weight.val().transpose(), 1e-5);
-    reference.assert_is("merged.down.weight", merged.down.weight.val().transpose(), 1e-5);
-    reference.assert_is("logits", merged.forward(reference.ids(&device)), 1e-5);
+    for (folder, _) in [LAYERS, WHOLE] {
+        let (reference, device) = (Reference::read(folder), Device::flex());
+        let merged = merge_module(loaded(folder, &reference, &device).0).unwrap();
+        // Values up to 10: an f32 there is 1e-6 from the next.
+        reference.assert_is("merged.embed.weight", merged.embed.weight.val(), 1e-5);
+        reference.assert_is("merged.norm.weight", merged.norm.gamma.val(), 0.0);
+        reference.assert_is("merged.up.weight", merged.up.weight.val().transpose(), 1e-5);
+        reference.assert_is("merged.up.bias", merged.up.bias.as_ref().unwrap().val(), 0.0);
+        reference.assert_is("merged.down.weight", merged.down.weight.val().transpose(), 1e-5);
+        reference.assert_is("logits", merged.forward(reference.ids(&device)), 1e-5);
+    }
 }
 
 #[test]
 fn what_peft_wrote_is_written_back_bit_for_bit() {
-    let (reference, device) = (Reference::read(), Device::flex());
-    let (model, config) = loaded(&reference, &device);
-    let dir = tempfile::tempdir().unwrap();
-    save_module_peft(&model, &config, dir.path()).unwrap();
-    let (theirs, ours) = (PeftFiles::read(directory()).unwrap(), PeftFiles::read(dir.path()).unwrap());
-    assert_eq!(ours.config, theirs.config);
-    assert_eq!(ours.tensors, theirs.tensors);
+    for (folder, _) in [LAYERS, WHOLE] {
+        let (reference, device) = (Reference::read(folder), Device::flex());
+        let (model, config) = loaded(folder, &reference, &device);
+        let dir = tempfile::tempdir().unwrap();
+        save_module_peft(&model, &config, dir.path()).unwrap();
+        let theirs = PeftFiles::read(directory(folder)).unwrap();
+        let ours = PeftFiles::read(dir.path()).unwrap();
+        assert_eq!(ours.config, theirs.config);
+        assert_eq!(ours.tensors, theirs.tensors);
+    }
 }
