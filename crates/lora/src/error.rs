@@ -158,6 +158,24 @@ pub enum LoraError {
         /// The module that was asked for.
         module: String,
     },
+
+    /// A field names parts of a foreign Burn module that it cannot change: convolutions, bare parameters.
+    #[error("{field} matches {}: of a foreign Burn module it can change {wanted}", .found.join(", "))]
+    NotALayer {
+        /// `target_modules` or `modules_to_save`.
+        field: String,
+        /// Every such path, with what it is.
+        found: Vec<String>,
+        /// What there could be instead.
+        wanted: String,
+    },
+
+    /// Parameters of a foreign Burn module that something else already transforms, such as Burn's own LoRA.
+    #[error("another reparameterization hangs on {}; wanted none: materialize() the module first", .parameters.join(", "))]
+    Reparameterized {
+        /// Every such parameter, with the reparameterization's name.
+        parameters: Vec<String>,
+    },
 }
 
 impl LoraError {

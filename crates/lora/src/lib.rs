@@ -6,6 +6,9 @@
 //! [`save_peft`] and [`load_peft`] write and read PEFT's directories; [`merge`] folds adapters into the
 //! weights and [`unmerge`] takes them out again.
 //!
+//! Any other Burn module, with `nn::Linear` and `nn::Embedding` and no code of this crate in it, goes through
+//! [`attach_to_module`], [`save_module_peft`], [`load_module_peft`], [`merge_module`] and [`detach_module`].
+//!
 //! ```
 //! use burnisher_lora::{LoraConfig, TargetModules};
 //!
@@ -17,6 +20,7 @@
 #![deny(missing_docs)]
 
 mod adapter;
+mod any;
 mod attach;
 mod config;
 mod config_json;
@@ -32,6 +36,10 @@ mod target;
 
 pub use crate::{
     adapter::LoraAdapter,
+    any::{
+        ModuleLora, attach_to_module, detach_module, load_module_peft, lora_embedding_forward, lora_forward,
+        merge_module, save_module_peft, without_adapters,
+    },
     attach::{AttachReport, attach, load_peft, save_peft},
     config::{Bias, InitLoraWeights, LoraConfig},
     embedding::Embedding,
