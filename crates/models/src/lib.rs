@@ -42,7 +42,8 @@ pub use crate::{
     checkpoint::{Checkpoint, CheckpointDtype, ExpectedTensor, Presence, TensorEntry},
     checkpointing::GradientCheckpointing,
     config::{
-        Family, GenerationConfig, LlamaShape, ModelConfig, QuantizationConfig, RopeConfig, RopeScaling,
+        Family, GenerationConfig, LayerType, LlamaShape, ModelConfig, QuantizationConfig, RopeConfig,
+        RopeScaling,
     },
     decoder::{CausalLm, ModelInput},
     error::{CheckpointProblem, ConfigProblem, ModelError},

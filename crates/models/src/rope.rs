@@ -6,22 +6,31 @@ use std::f64::consts::TAU;
 
 use crate::config::{RopeConfig, RopeScaling};
 
-/// The turn per position of each of the `head_dim / 2` pairs, in radians: `θ^(-2i/head_dim)`, then scaled.
+/// The turn per position of each of the pairs that are turned, in radians: `θ^(-2i/rotary_dim)`, then scaled.
+/// `is_long` tells whether the batch has a position beyond the original context.
 ///
 /// The exponent and the power are rounded to f32 where transformers' f32 tensors round them.
-fn inverse_frequencies(rope: &RopeConfig, head_dim: usize) -> Vec<f32> {
-    (0..head_dim / 2)
+fn inverse_frequencies(rope: &RopeConfig, head_dim: usize, is_long: bool) -> Vec<f32> {
+    let width = rope.rotary_dim(head_dim);
+    (0..width / 2)
         .map(|pair| {
-            let exponent = (2 * pair) as f32 / head_dim as f32;
-            let frequency = 1.0 / rope.theta.powf(f64::from(exponent)) as f32;
-            scale(frequency, &rope.scaling)
+            let exponent = (2 * pair) as f32 / width as f32;
+            let period = rope.theta.powf(f64::from(exponent)) as f32;
+            match &rope.scaling {
+                RopeScaling::LongRope { short_factor, long_factor, .. } => {
+                    let factors = if is_long { long_factor } else { short_factor };
+                    1.0 / (factors[pair] as f32 * period)
+                }
+                scaling => scale(1.0 / period, scaling),
+            }
         })
         .collect()
 }
 
 fn scale(frequency: f32, scaling: &RopeScaling) -> f32 {
     match *scaling {
-        RopeScaling::None => frequency,
+        // LongRoPE divides before the frequency is rounded.
+        RopeScaling::None | RopeScaling::LongRope { .. } => frequency,
         RopeScaling::Linear { factor } => frequency / factor as f32,
         RopeScaling::Llama3 {
             factor,
@@ -44,20 +53,36 @@ fn scale(frequency: f32, scaling: &RopeScaling) -> f32 {
     }
 }
 
-/// Cosine and sine of every position's angles, each `[positions.len(), head_dim]` row-major.
+/// Whether a batch whose last position is `last` needs other frequencies than one whose positions all lie within the
+/// original context.
+pub(crate) fn is_long(rope: &RopeConfig, last: u32) -> bool {
+    match rope.scaling {
+        RopeScaling::LongRope { original_max_position_embeddings, .. } => {
+            last as usize >= original_max_position_embeddings
+        }
+        _ => false,
+    }
+}
+
+/// Cosine and sine of every position's angles, each `[positions.len(), rotary_dim]` row-major, times LongRoPE's factor.
 ///
-/// Both halves of a row hold the same `head_dim / 2` values: element `j` turns with element `j + head_dim / 2`. The
+/// Both halves of a row hold the same `rotary_dim / 2` values: element `j` turns with element `j + rotary_dim / 2`. The
 /// angle is the f32 product of position and frequency, as in transformers.
 pub(crate) fn cos_sin(rope: &RopeConfig, head_dim: usize, positions: &[u32]) -> (Vec<f32>, Vec<f32>) {
-    let frequencies = inverse_frequencies(rope, head_dim);
-    let size = positions.len() * head_dim;
+    let last = positions.iter().copied().max().unwrap_or(0);
+    let frequencies = inverse_frequencies(rope, head_dim, is_long(rope, last));
+    let factor = match rope.scaling {
+        RopeScaling::LongRope { attention_factor, .. } => attention_factor as f32,
+        _ => 1.0,
+    };
+    let size = positions.len() * 2 * frequencies.len();
     let (mut cos, mut sin) = (Vec::with_capacity(size), Vec::with_capacity(size));
     for &position in positions {
         let start = cos.len();
         for &frequency in &frequencies {
             let (s, c) = f64::from(position as f32 * frequency).sin_cos();
-            cos.push(c as f32);
-            sin.push(s as f32);
+            cos.push(c as f32 * factor);
+            sin.push(s as f32 * factor);
         }
         cos.extend_from_within(start..);
         sin.extend_from_within(start..);
@@ -70,7 +95,7 @@ mod tests {
     use super::*;
 
     fn rope(theta: f64, scaling: RopeScaling) -> RopeConfig {
-        RopeConfig { theta, scaling }
+        RopeConfig { theta, scaling, partial_rotary_factor: 1.0 }
     }
 
     fn assert_close(found: &[f32], wanted: &[f64]) {
@@ -82,9 +107,9 @@ mod tests {
 
     #[test]
     fn frequencies_are_powers_of_theta() {
-        assert_close(&inverse_frequencies(&rope(1e4, RopeScaling::None), 8), &[1.0, 0.1, 0.01, 0.001]);
+        assert_close(&inverse_frequencies(&rope(1e4, RopeScaling::None), 8, false), &[1.0, 0.1, 0.01, 0.001]);
         assert_close(
-            &inverse_frequencies(&rope(1e4, RopeScaling::Linear { factor: 4.0 }), 8),
+            &inverse_frequencies(&rope(1e4, RopeScaling::Linear { factor: 4.0 }), 8, false),
             &[0.25, 0.025, 0.0025, 0.00025],
         );
     }
@@ -100,7 +125,7 @@ mod tests {
             original_max_position_embeddings: 64,
         };
         assert_close(
-            &inverse_frequencies(&rope(5e5, scaling), 16),
+            &inverse_frequencies(&rope(5e5, scaling), 16, false),
             &[
                 1.0,
                 0.0794030091792082,

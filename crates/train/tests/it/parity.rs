@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// Model and adapter of every supported variant; a 4-bit base is marked.
-pub(crate) const VARIANTS: [(&str, &str); 16] = [
+pub(crate) const VARIANTS: [(&str, &str); 28] = [
     ("llama2", "lora_qv"),
     ("llama2", "lora_all_linear"),
     ("llama2", "rslora"),
@@ -36,6 +36,18 @@ pub(crate) const VARIANTS: [(&str, &str); 16] = [
     ("mistral", "lora_qv"),
     ("gemma", "lora_qv"),
     ("gemma", "lora_all_linear"),
+    ("gemma2", "lora_qv"),
+    ("gemma2", "lora_all_linear"),
+    ("gemma3", "lora_qv"),
+    ("gemma3", "lora_all_linear"),
+    ("qwen2", "lora_qv"),
+    ("qwen2", "lora_all_linear"),
+    ("qwen2", "bias_lora_only"),
+    ("qwen2", "bias_all"),
+    ("qwen3", "lora_qv"),
+    ("qwen3", "lora_all_linear"),
+    ("phi3", "lora_qv"),
+    ("phi3", "lora_all_linear"),
 ];
 
 pub(crate) fn device() -> Device {
@@ -277,7 +289,7 @@ fn ten_adapter_steps_equal_torch() {
 
 #[test]
 fn ten_full_parameter_steps_equal_torch() {
-    for model_name in crate::support::MODELS {
+    for model_name in crate::support::models() {
         let Some(file) = fixture_or_shared(&format!("peft/{model_name}/full_finetune.json")) else {
             continue;
         };

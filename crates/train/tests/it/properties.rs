@@ -14,7 +14,7 @@ use burnisher_train::{
 };
 use proptest::prelude::*;
 
-use crate::support::{assert_near_max, assert_relative, fixture, values};
+use crate::support::{SHARED_MODELS, assert_near_max, assert_relative, fixture, models, values};
 
 fn device() -> Device {
     Device::flex()
@@ -36,7 +36,7 @@ fn documents(lengths: &[usize]) -> Vec<Encoded> {
         .iter()
         .enumerate()
         .map(|(index, &length)| {
-            let ids = (0..length).map(|i| ((index * 131 + i * 17) % 380 + 3) as u32).collect();
+            let ids = (0..length).map(|i| ((index * 131 + i * 17) % 310 + 3) as u32).collect();
             let mask = (0..length).map(|i| i >= length / 2).collect();
             Encoded::new(ids, mask, index as u64)
         })
@@ -112,19 +112,19 @@ proptest! {
     }
 }
 
-/// Loss and every gradient, of LoRA in f32 and over 4 bits with dropout, and of all parameters.
+/// Loss and every gradient, of LoRA in f32 and over 4 bits with dropout, and of all parameters in every kind of block.
 #[test]
 fn checkpointing_changes_no_gradient() {
     let set = batches(&[9, 14, 3]);
-    let full = || {
-        let base = CausalLm::from_pretrained(fixture("models/llama3"), &LoadConfig::new(), &device());
-        train_all(base.unwrap()).unwrap()
+    let full = |name: &'static str| {
+        let dir = fixture(&format!("models/{name}"));
+        let base = CausalLm::from_pretrained(dir, &LoadConfig::new(), &device()).unwrap();
+        (name, train_all(base).unwrap())
     };
-    let models: [(&str, CausalLm); 3] = [
-        ("LoRA", perturbed(model(false, 0.0))),
-        ("QLoRA with dropout", perturbed(model(true, 0.3))),
-        ("full", full()),
-    ];
+    let families = models().into_iter().filter(|name| *name == "llama3" || SHARED_MODELS.contains(name));
+    let adapters =
+        [("LoRA", perturbed(model(false, 0.0))), ("QLoRA with dropout", perturbed(model(true, 0.3)))];
+    let models: Vec<(&str, CausalLm)> = adapters.into_iter().chain(families.map(full)).collect();
     for (name, model) in models {
         let (loss, want) = gradients(&model, &set, 2, true);
         assert!(want.iter().all(|(_, gradient)| gradient.iter().any(|value| *value != 0.0)), "{name}");
