@@ -139,6 +139,52 @@ mod tests {
         );
     }
 
+    /// 12 of 16 values turn. Reference: `Phi3RotaryEmbedding` of transformers 5.23 at `max_position_embeddings` 512,
+    /// frequencies and the first row's cosines at positions 3 and 63, then at 3 and 64.
+    #[test]
+    fn long_rope_divides_by_the_factors_of_the_farthest_position() {
+        let scaling = RopeScaling::LongRope {
+            short_factor: vec![1.0, 1.02, 1.05, 1.1, 1.3, 1.7],
+            long_factor: vec![1.0, 1.5, 2.25, 4.0, 8.5, 16.0],
+            attention_factor: 1.224744871391589,
+            original_max_position_embeddings: 64,
+        };
+        let rope = RopeConfig { theta: 1e4, scaling, partial_rotary_factor: 0.75 };
+        assert_close(
+            &inverse_frequencies(&rope, 16, false),
+            &[
+                1.0,
+                0.21121908724308014,
+                0.04420560225844383,
+                0.00909090880304575,
+                0.0016572573222219944,
+                0.00027303467504680157,
+            ],
+        );
+        let short = [
+            -1.2124882936477661,
+            0.9869820475578308,
+            1.2139908075332642,
+            1.2242894172668457,
+            1.2247297763824463,
+            1.224744439125061,
+        ];
+        let long = [
+            -1.2124882936477661,
+            1.1127979755401611,
+            1.222400188446045,
+            1.224710464477539,
+            1.2247445583343506,
+            1.2247449159622192,
+        ];
+        for (last, cosines) in [(63, short), (64, long)] {
+            let (cos, sin) = cos_sin(&rope, 16, &[3, last]);
+            assert_eq!((cos.len(), sin.len()), (24, 24));
+            assert_close(&cos[..6], &cosines);
+            assert_close(&cos[6..12], &cosines);
+        }
+    }
+
     #[test]
     fn rows_hold_both_halves() {
         // Two pairs, which turn by 1 and by 0.1 per position.

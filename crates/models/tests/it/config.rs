@@ -63,7 +63,7 @@ fn architecture(config: &ModelConfig) -> String {
 #[test]
 fn both_spellings_describe_the_same_model() {
     for name in models() {
-        let dir = fixture("models").join(name);
+        let dir = fixture(&format!("models/{name}"));
         let new = ModelConfig::from_dir(&dir).expect("a valid config");
         let path = dir.join("config_v4.json");
         let old = ModelConfig::from_json(&fs::read_to_string(&path).expect("reads"), &path)
@@ -78,7 +78,8 @@ fn both_spellings_describe_the_same_model() {
 
 #[test]
 fn fixtures_have_their_architecture() {
-    let config = |name: &str| ModelConfig::from_dir(fixture("models").join(name)).expect("a valid config");
+    let config =
+        |name: &str| ModelConfig::from_dir(fixture(&format!("models/{name}"))).expect("a valid config");
 
     let llama = config("llama2");
     assert_eq!((llama.family, llama.model_type()), (Family::Llama, "llama"));
@@ -123,7 +124,8 @@ fn later_families_have_their_architecture() {
     if !models().contains(&"gemma2") {
         return;
     }
-    let config = |name: &str| ModelConfig::from_dir(fixture("models").join(name)).expect("a valid config");
+    let config =
+        |name: &str| ModelConfig::from_dir(fixture(&format!("models/{name}"))).expect("a valid config");
 
     let gemma2 = config("gemma2");
     assert_eq!(gemma2.layer_types, [Sliding, Full, Sliding, Full]);

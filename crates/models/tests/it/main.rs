@@ -7,5 +7,6 @@ mod gguf;
 mod init;
 mod load;
 mod logits;
+mod longrope;
 mod sample;
 mod support;
