@@ -40,17 +40,35 @@ fn a_saved_model_loads_with_the_same_logits_whole_and_in_shards() {
 
 #[test]
 fn a_quantized_model_saves_in_bitsandbytes_form_and_loads_with_the_same_logits() {
-    for double_quant in [false, true] {
+    let names = models().into_iter().filter(|name| ["llama2", "gemma3", "phi3"].contains(name));
+    for (name, double_quant) in names.flat_map(|name| [(name, false), (name, true)]) {
         let load = LoadConfig::new().with_quantize(QuantConfig::nf4().with_double_quant(double_quant));
-        let model = CausalLm::from_pretrained(fixture("models/llama2"), &load, &device()).unwrap();
+        let source = fixture(&format!("models/{name}"));
+        let model = CausalLm::from_pretrained(source, &load, &device()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         model.save_pretrained(dir.path(), None, &WriteOptions::new()).unwrap();
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
-        assert!(
-            checkpoint.tensor("model.layers.0.mlp.up_proj.weight.quant_state.bitsandbytes__nf4").is_some()
-        );
+        let up = if name == "phi3" { "gate_up_proj" } else { "up_proj" };
+        let state = format!("model.layers.0.mlp.{up}.weight.quant_state.bitsandbytes__nf4");
+        assert!(checkpoint.tensor(&state).is_some(), "{name}");
         let again = CausalLm::from_pretrained(dir.path(), &LoadConfig::new(), &device()).unwrap();
-        assert_eq!(logits(&again), logits(&model));
+        assert_eq!(logits(&again), logits(&model), "{name}");
+    }
+}
+
+/// PEFT has no default for Phi 3.
+#[test]
+fn default_targets_are_queries_and_values() {
+    for name in models() {
+        let dir = fixture(&format!("models/{name}"));
+        let model = CausalLm::from_pretrained(dir, &LoadConfig::new(), &device()).unwrap();
+        let layers = model.config().num_hidden_layers;
+        match attach(&LoraConfig::new(4), model, 1, &device()) {
+            Ok((_, report)) => {
+                assert_eq!((report.adapted.len(), name != "phi3"), (2 * layers, true), "{name}")
+            }
+            Err(error) => assert!(name == "phi3" && error.to_string().contains("phi3"), "{name}: {error}"),
+        }
     }
 }
 

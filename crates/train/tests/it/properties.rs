@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use burnisher_data::{BatchConfig, Batches, Encoded, Packing, Row, pack};
 use burnisher_kernels::DropoutKeys;
-use burnisher_lora::{LoraConfig, attach, train_all, visit_parameters};
+use burnisher_lora::{LoraConfig, TargetModules, attach, train_all, visit_parameters};
 use burnisher_models::{CausalLm, ComputeDtype, GradientCheckpointing, LoadConfig};
 use burnisher_quant::QuantConfig;
 use burnisher_train::{
@@ -21,13 +21,28 @@ fn device() -> Device {
 }
 
 fn model(four_bit: bool, dropout: f64) -> CausalLm {
+    adapted("llama3", four_bit, dropout)
+}
+
+/// A model with an adapter on queries and values, or on what they are made by.
+fn adapted(name: &str, four_bit: bool, dropout: f64) -> CausalLm {
     let mut load = LoadConfig::new();
     if four_bit {
         load = load.with_quantize(QuantConfig::nf4().with_double_quant(true));
     }
-    let base = CausalLm::from_pretrained(fixture("models/llama3"), &load, &device()).unwrap();
-    let config = LoraConfig::new(4).with_lora_alpha(16.0).with_lora_dropout(dropout);
+    let dir = fixture(&format!("models/{name}"));
+    let base = CausalLm::from_pretrained(dir, &load, &device()).unwrap();
+    let targets = if name == "phi3" { vec!["qkv_proj"] } else { vec!["q_proj", "v_proj"] };
+    let config = LoraConfig::new(4)
+        .with_lora_alpha(16.0)
+        .with_lora_dropout(dropout)
+        .with_target_modules(TargetModules::suffixes(targets));
     attach(&config, base, 3, &device()).unwrap().0
+}
+
+/// A model of every kind of block that is there.
+fn block_kinds() -> Vec<&'static str> {
+    models().into_iter().filter(|name| *name == "llama3" || SHARED_MODELS.contains(name)).collect()
 }
 
 /// Documents of pseudo-random ids; the first half of each is not trained.
@@ -99,8 +114,9 @@ proptest! {
         lengths in prop::collection::vec(3usize..16, 1..9),
         dropout in any::<bool>(),
         four_bit in any::<bool>(),
+        name in prop::sample::select(block_kinds()),
     ) {
-        let model = perturbed(model(four_bit, 0.3));
+        let model = perturbed(adapted(name, four_bit, 0.3));
         let single = batches(&lengths);
         let packed = Batches::new(rows(&lengths, Packing::BestFit), BatchConfig::new(0));
         let (want_loss, want) = gradients(&model, &single, 4, dropout);
@@ -121,10 +137,10 @@ fn checkpointing_changes_no_gradient() {
         let base = CausalLm::from_pretrained(dir, &LoadConfig::new(), &device()).unwrap();
         (name, train_all(base).unwrap())
     };
-    let families = models().into_iter().filter(|name| *name == "llama3" || SHARED_MODELS.contains(name));
     let adapters =
         [("LoRA", perturbed(model(false, 0.0))), ("QLoRA with dropout", perturbed(model(true, 0.3)))];
-    let models: Vec<(&str, CausalLm)> = adapters.into_iter().chain(families.map(full)).collect();
+    let models: Vec<(&str, CausalLm)> =
+        adapters.into_iter().chain(block_kinds().into_iter().map(full)).collect();
     for (name, model) in models {
         let (loss, want) = gradients(&model, &set, 2, true);
         assert!(want.iter().all(|(_, gradient)| gradient.iter().any(|value| *value != 0.0)), "{name}");
