@@ -7,7 +7,7 @@
 //! | [`eval`] | `burnisher-eval` | metrics over strings and numbers |
 //! | [`kernels`] | `burnisher-kernels` | differentiable operations, each with a reference |
 //! | [`lora`] | `burnisher-lora` | adapters: attach, run, merge, exchange with PEFT |
-//! | [`models`] | `burnisher-models` | Llama, Mistral and Gemma from Hugging Face directories; generation |
+//! | [`models`] | `burnisher-models` | Llama, Mistral, Gemma, Qwen and Phi from Hugging Face directories; generation |
 //! | [`train`] | `burnisher-train` | the trainer: accumulation, AdamW, schedules, checkpoints, resuming |
 //!
 //! Each crate can be used alone. A backend is a feature here (`flex`, the default, `ndarray`, `wgpu`,

@@ -1,15 +1,16 @@
 //! Putting a decoder together from its parts, wherever they come from.
 
 use burn::{module::Param, module::ParamId, tensor::Tensor};
+use burnisher_kernels::AttentionOptions;
 use burnisher_lora::{Embedding, Projection, Weight};
 
 use crate::{
     ModelError,
-    attention::SelfAttention,
+    attention::{QkNorm, QkvProjection, SelfAttention, SeparateQkv},
     config::ModelConfig,
-    decoder::{Block, CausalLm, Norm},
+    decoder::{Block, CausalLm, FeedForwardNorms, Norm},
     layout::{self, ProjectionRow},
-    mlp::Mlp,
+    mlp::{GateUpProjection, Mlp, SeparateGateUp},
 };
 
 /// Where a model's parts come from.
@@ -31,35 +32,9 @@ pub(crate) fn build(config: ModelConfig, parts: &mut dyn Parts) -> Result<Causal
     let embed_tokens = Embedding::new(table, config.embed_scale.map(f64::from));
     let mut layers = Vec::with_capacity(config.num_hidden_layers);
     for layer in 0..config.num_hidden_layers {
-        let projection = |(name, [out, inn], has_bias): ProjectionRow, parts: &mut dyn Parts| {
-            let path = format!("model.layers.{layer}.{name}");
-            let weight = parts.weight(&format!("{path}.weight"), [out, inn])?;
-            let bias = match has_bias {
-                true => Some(parts.vector(&format!("{path}.bias"), out)?),
-                false => None,
-            };
-            Ok::<_, ModelError>(Projection::new(weight, bias))
-        };
-        let [q, k, v, o, gate, up, down] = layout::projections(&config);
-        let self_attn = SelfAttention {
-            q_proj: projection(q, parts)?,
-            k_proj: projection(k, parts)?,
-            v_proj: projection(v, parts)?,
-            o_proj: projection(o, parts)?,
-            head_dim: config.head_dim,
-        };
-        let mlp = Mlp {
-            gate_proj: projection(gate, parts)?,
-            up_proj: projection(up, parts)?,
-            down_proj: projection(down, parts)?,
-            activation: config.hidden_act,
-        };
-        let [before, after] = layout::NORMS.map(|norm| format!("model.layers.{layer}.{norm}.weight"));
-        let input_layernorm = norm_of(&config, &before, parts)?;
-        let post_attention_layernorm = norm_of(&config, &after, parts)?;
-        layers.push(Block { input_layernorm, self_attn, post_attention_layernorm, mlp });
+        layers.push(block(&config, layer, parts)?);
     }
-    let norm = norm_of(&config, layout::FINAL_NORM, parts)?;
+    let norm = norm(&config, layout::FINAL_NORM, hidden, parts)?;
     let lm_head = match config.tie_word_embeddings {
         true => None,
         false => {
@@ -70,8 +45,72 @@ pub(crate) fn build(config: ModelConfig, parts: &mut dyn Parts) -> Result<Causal
     Ok(CausalLm { embed_tokens, layers, norm, lm_head, config, checkpointing: Default::default() })
 }
 
-fn norm_of(config: &ModelConfig, name: &str, parts: &mut dyn Parts) -> Result<Norm, ModelError> {
-    let weight = parts.vector(name, config.hidden_size)?;
+fn block(config: &ModelConfig, layer: usize, parts: &mut dyn Parts) -> Result<Block, ModelError> {
+    let path = |name: &str| format!("model.layers.{layer}.{name}");
+    let projection = |(name, [out, inn], has_bias): ProjectionRow, parts: &mut dyn Parts| {
+        let weight = parts.weight(&(path(name) + ".weight"), [out, inn])?;
+        let bias = match has_bias {
+            true => Some(parts.vector(&(path(name) + ".bias"), out)?),
+            false => None,
+        };
+        Ok::<_, ModelError>(Projection::new(weight, bias))
+    };
+    let norm_of = |name: &str, width: usize, parts: &mut dyn Parts| {
+        norm(config, &(path(name) + ".weight"), width, parts)
+    };
+    let (qkv, o_proj, gate_up, down_proj) = if config.fused_projections {
+        let [qkv, o, gate_up, down] = layout::fused(config);
+        let (qkv, o) = (projection(qkv, parts)?, projection(o, parts)?);
+        let (gate_up, down) = (projection(gate_up, parts)?, projection(down, parts)?);
+        (QkvProjection::Fused(qkv), o, GateUpProjection::Fused(gate_up), down)
+    } else {
+        let [q, k, v, o, gate, up, down] = layout::separate(config);
+        let qkv = SeparateQkv {
+            q_proj: projection(q, parts)?,
+            k_proj: projection(k, parts)?,
+            v_proj: projection(v, parts)?,
+        };
+        let o = projection(o, parts)?;
+        let gate_up = SeparateGateUp { gate_proj: projection(gate, parts)?, up_proj: projection(up, parts)? };
+        let down = projection(down, parts)?;
+        (QkvProjection::Separate(qkv), o, GateUpProjection::Separate(gate_up), down)
+    };
+    let qk_norm = match config.qk_norm {
+        true => {
+            let [q, k] = layout::QK_NORMS;
+            let width = config.head_dim;
+            Some(QkNorm { q_norm: norm_of(q, width, parts)?, k_norm: norm_of(k, width, parts)? })
+        }
+        false => None,
+    };
+    let hidden = config.hidden_size;
+    let feed_forward_norms = match config.output_norms {
+        true => {
+            let [pre, post] = layout::FEED_FORWARD_NORMS;
+            Some(FeedForwardNorms { pre: norm_of(pre, hidden, parts)?, post: norm_of(post, hidden, parts)? })
+        }
+        false => None,
+    };
+    let options = AttentionOptions::new(config.attention_scale).with_softcap(config.attn_logit_softcapping);
+    Ok(Block {
+        input_layernorm: norm_of(layout::INPUT_NORM, hidden, parts)?,
+        self_attn: SelfAttention {
+            qkv,
+            o_proj,
+            qk_norm,
+            head_dim: config.head_dim,
+            heads: config.num_attention_heads,
+            layer_type: config.layer_types[layer],
+            options,
+        },
+        post_attention_layernorm: norm_of(layout::POST_ATTENTION_NORM, hidden, parts)?,
+        feed_forward_norms,
+        mlp: Mlp { gate_up, down_proj, activation: config.hidden_act },
+    })
+}
+
+fn norm(config: &ModelConfig, name: &str, width: usize, parts: &mut dyn Parts) -> Result<Norm, ModelError> {
+    let weight = parts.vector(name, width)?;
     Ok(Norm {
         weight: Param::initialized(ParamId::new(), weight),
         epsilon: config.rms_norm_eps,

@@ -42,8 +42,7 @@ pub(crate) fn run(
         GradientCheckpointing::Block => (x, Part::Block),
         GradientCheckpointing::BlockKeepAttention => {
             let mut in_mlp = Trained::default();
-            block.post_attention_layernorm.visit(&mut in_mlp);
-            block.mlp.visit(&mut in_mlp);
+            block.visit_feed_forward(&mut in_mlp);
             trained = in_mlp;
             (x.clone() + block.attend(x, context, None), Part::FeedForward)
         }

@@ -1,7 +1,7 @@
 //! The decoder: embedding, blocks, final norm, output projection.
 
 use burn::{
-    module::{Module, Param},
+    module::{Module, ModuleVisitor, Param},
     tensor::{Device, FloatDType, Tensor},
 };
 use burnisher_data::TokenBatch;
@@ -12,14 +12,15 @@ use burnisher_kernels::{
 use burnisher_lora::{Adaptable, Embedding, Projection, Site};
 
 use crate::{
-    attention::{PassContext, SelfAttention},
+    attention::{PassContext, QkNorm, SelfAttention},
     checkpointing::{self, GradientCheckpointing},
     config::ModelConfig,
     kv_cache::{KvCache, LayerCache},
+    layout,
     mlp::Mlp,
 };
 
-/// RMSNorm with its weight `[hidden]`.
+/// RMSNorm with its weight, as wide as the last dimension.
 #[derive(Module, Debug)]
 pub(crate) struct Norm {
     pub(crate) weight: Param<Tensor<1>>,
@@ -30,7 +31,7 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         rms_norm(x, self.weight.val(), self.epsilon, self.form)
     }
 }
@@ -40,8 +41,17 @@ impl Norm {
 pub(crate) struct Block {
     pub(crate) input_layernorm: Norm,
     pub(crate) self_attn: SelfAttention,
+    /// Of the MLP's input; with `feed_forward_norms`, of attention's output.
     pub(crate) post_attention_layernorm: Norm,
+    pub(crate) feed_forward_norms: Option<FeedForwardNorms>,
     pub(crate) mlp: Mlp,
+}
+
+/// Norms of the MLP's input and output in a block that normalises outputs.
+#[derive(Module, Debug)]
+pub(crate) struct FeedForwardNorms {
+    pub(crate) pre: Norm,
+    pub(crate) post: Norm,
 }
 
 impl Block {
@@ -58,12 +68,29 @@ impl Block {
         context: &PassContext,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
-        self.self_attn.forward(self.input_layernorm.forward(x), context, cache)
+        let y = self.self_attn.forward(self.input_layernorm.forward(x), context, cache);
+        match self.feed_forward_norms {
+            Some(_) => self.post_attention_layernorm.forward(y),
+            None => y,
+        }
     }
 
     /// What the feed-forward layer adds to `x`.
     pub(crate) fn feed_forward(&self, x: Tensor<3>, context: &PassContext) -> Tensor<3> {
-        self.mlp.forward(self.post_attention_layernorm.forward(x), context.keys.as_ref())
+        let keys = context.keys.as_ref();
+        match &self.feed_forward_norms {
+            Some(FeedForwardNorms { pre, post }) => post.forward(self.mlp.forward(pre.forward(x), keys)),
+            None => self.mlp.forward(self.post_attention_layernorm.forward(x), keys),
+        }
+    }
+
+    /// Visits the parameters of [`Block::feed_forward`], in the order of the whole block's visit.
+    pub(crate) fn visit_feed_forward(&self, visitor: &mut impl ModuleVisitor) {
+        match &self.feed_forward_norms {
+            Some(norms) => norms.visit(visitor),
+            None => self.post_attention_layernorm.visit(visitor),
+        }
+        self.mlp.visit(visitor);
     }
 }
 
@@ -157,7 +184,7 @@ impl CausalLm {
         self.loss_with(batch, dropout, LossOptions::default())
     }
 
-    /// [`CausalLm::loss`] with label smoothing, a z-loss or capped logits.
+    /// [`CausalLm::loss`] with label smoothing, a z-loss or another soft cap than the model's own on the logits.
     ///
     /// # Panics
     /// If an option is out of its range.
@@ -168,6 +195,7 @@ impl CausalLm {
         options: LossOptions,
     ) -> SummedLoss {
         let (hidden, targets) = self.loss_input(batch, dropout);
+        let options = self.with_own_softcap(options);
         match &self.lm_head {
             Some(head) if head.adapter().is_some() => {
                 cross_entropy(head.forward(hidden, dropout), &targets, options)
@@ -181,11 +209,12 @@ impl CausalLm {
         // A tape that no backward pass consumes would keep every batch's activations.
         let model = self.valid();
         let (hidden, targets) = model.loss_input(batch, None);
+        let options = self.with_own_softcap(LossOptions::default());
         match &model.lm_head {
             Some(head) if head.adapter().is_some() => {
-                logits_token_losses(head.forward(hidden, None), &targets, LossOptions::default())
+                logits_token_losses(head.forward(hidden, None), &targets, options)
             }
-            _ => token_losses(hidden, model.head_weight(), &targets, LossOptions::default()),
+            _ => token_losses(hidden, model.head_weight(), &targets, options),
         }
     }
 
@@ -203,8 +232,13 @@ impl CausalLm {
         }
     }
 
+    fn with_own_softcap(&self, options: LossOptions) -> LossOptions {
+        LossOptions { softcap: options.softcap.or(self.config.final_logit_softcapping), ..options }
+    }
+
+    /// Logits of hidden states, `[b, t, h] -> [b, t, vocab]`.
     pub(crate) fn head(&self, hidden: Tensor<3>, keys: Option<&DropoutKeys>) -> Tensor<3> {
-        match &self.lm_head {
+        let logits = match &self.lm_head {
             Some(head) => head.forward(hidden, keys),
             None => {
                 let [rows, length, width] = hidden.dims();
@@ -213,6 +247,10 @@ impl CausalLm {
                 let logits = hidden.reshape([rows * length, width]).matmul(weight.transpose());
                 logits.reshape([rows, length, vocab])
             }
+        };
+        match self.config.final_logit_softcapping {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
         }
     }
 
@@ -288,24 +326,24 @@ impl Adaptable for CausalLm {
     fn sites(&mut self, visit: &mut dyn FnMut(&str, Site<'_>)) {
         visit("model.embed_tokens", Site::Embedding(&mut self.embed_tokens));
         for (index, block) in self.layers.iter_mut().enumerate() {
-            let Block { input_layernorm, self_attn, post_attention_layernorm, mlp } = block;
-            visit(&format!("model.layers.{index}.input_layernorm"), Site::Norm(&mut input_layernorm.weight));
-            for (name, projection) in [
-                ("self_attn.q_proj", &mut self_attn.q_proj),
-                ("self_attn.k_proj", &mut self_attn.k_proj),
-                ("self_attn.v_proj", &mut self_attn.v_proj),
-                ("self_attn.o_proj", &mut self_attn.o_proj),
-            ] {
-                visit(&format!("model.layers.{index}.{name}"), Site::Projection(projection));
+            let path = |name: &str| format!("model.layers.{index}.{name}");
+            let Block { input_layernorm, self_attn, post_attention_layernorm, feed_forward_norms, mlp } =
+                block;
+            visit(&path(layout::INPUT_NORM), Site::Norm(&mut input_layernorm.weight));
+            self_attn.projections(&mut |name, projection| visit(&path(name), Site::Projection(projection)));
+            if let Some(QkNorm { q_norm, k_norm }) = &mut self_attn.qk_norm {
+                for (name, norm) in layout::QK_NORMS.into_iter().zip([q_norm, k_norm]) {
+                    visit(&path(name), Site::Norm(&mut norm.weight));
+                }
             }
-            let post = &mut post_attention_layernorm.weight;
-            visit(&format!("model.layers.{index}.post_attention_layernorm"), Site::Norm(post));
-            for (name, projection) in [
-                ("mlp.gate_proj", &mut mlp.gate_proj),
-                ("mlp.up_proj", &mut mlp.up_proj),
-                ("mlp.down_proj", &mut mlp.down_proj),
-            ] {
-                visit(&format!("model.layers.{index}.{name}"), Site::Projection(projection));
+            visit(&path(layout::POST_ATTENTION_NORM), Site::Norm(&mut post_attention_layernorm.weight));
+            let [before, after] = layout::FEED_FORWARD_NORMS;
+            if let Some(norms) = feed_forward_norms {
+                visit(&path(before), Site::Norm(&mut norms.pre.weight));
+            }
+            mlp.projections(&mut |name, projection| visit(&path(name), Site::Projection(projection)));
+            if let Some(norms) = feed_forward_norms {
+                visit(&path(after), Site::Norm(&mut norms.post.weight));
             }
         }
         visit("model.norm", Site::Norm(&mut self.norm.weight));

@@ -3,7 +3,7 @@
 use burn::{module::Module, tensor::DType};
 use burnisher_data::Tokenizer;
 
-use crate::{CausalLm, GenerationConfig, ModelError, ModelInput, Sampling, kv_cache::KvCache};
+use crate::{CausalLm, GenerationConfig, ModelError, ModelInput, Sampling, kv_cache::KvCache, rope};
 
 /// New tokens that the cache has room for at first; it grows when they are used up.
 const FIRST_ROOM: usize = 256;
@@ -70,22 +70,24 @@ impl CausalLm {
         if rows == 0 || config.max_new_tokens == 0 {
             return Ok(outputs);
         }
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let room = longest + config.max_new_tokens.min(FIRST_ROOM);
-        let mut cache = KvCache::new(self.config(), rows, room, self.dtype(), &self.device());
-        let (mut ids, mut positions, mut segments) = (Vec::new(), Vec::new(), Vec::new());
-        for prompt in prompts {
-            let padding = longest - prompt.len();
-            ids.extend(std::iter::repeat_n(0, padding).chain(prompt.iter().copied()));
-            positions.extend(std::iter::repeat_n(0, padding).chain(0..prompt.len() as u32));
-            segments.extend(std::iter::repeat_n(0, padding).chain(std::iter::repeat_n(1, prompt.len())));
-        }
+        // All tokens of every row, also those behind a stop token.
+        let mut tokens = prompts.to_vec();
+        let mut input = Padded::new(&tokens);
+        let empty_cache = |room| KvCache::new(self.config(), rows, room, self.dtype(), &self.device());
+        let mut cache = empty_cache(input.width() + config.max_new_tokens.min(FIRST_ROOM));
+        let mut was_long = self.is_long(&input);
         let mut seen: Vec<Vec<u32>> = prompts.to_vec();
         let mut running = vec![true; rows];
         for step in 0..config.max_new_tokens {
-            let input =
-                ModelInput { rows, ids: &ids, positions: &positions, segments: &segments, dropout: None };
-            let hidden = model.pass(&input, Some(&mut cache));
+            if self.is_long(&input) && !was_long {
+                // Keys that were turned by other frequencies are of no use.
+                was_long = true;
+                input = Padded::new(&tokens);
+                cache = empty_cache(input.width() + (config.max_new_tokens - step).min(FIRST_ROOM));
+            }
+            let Padded { ids, positions, segments, .. } = &input;
+            let input_of_step = ModelInput { rows, ids, positions, segments, dropout: None };
+            let hidden = model.pass(&input_of_step, Some(&mut cache));
             let length = hidden.dims()[1];
             let logits = model.head(hidden.narrow(1, length - 1, 1), None);
             let vocab = logits.dims()[2];
@@ -95,6 +97,7 @@ impl CausalLm {
                 let stream = (row as u64) << 32 | step as u64;
                 let id = config.sampling.pick(logits, &seen[row], config.seed, stream)?;
                 next.push(id);
+                tokens[row].push(id);
                 if running[row] && config.stop_ids.contains(&id) {
                     running[row] = false;
                 }
@@ -106,9 +109,8 @@ impl CausalLm {
             if !running.contains(&true) {
                 break;
             }
-            positions = prompts.iter().map(|prompt| (prompt.len() + step) as u32).collect();
-            segments = vec![1; rows];
-            ids = next;
+            let positions = prompts.iter().map(|prompt| (prompt.len() + step) as u32).collect();
+            input = Padded { rows, ids: next, positions, segments: vec![1; rows] };
         }
         Ok(outputs)
     }
@@ -130,6 +132,11 @@ impl CausalLm {
         Ok(tokenizer.decode(&outputs[0], true)?)
     }
 
+    /// Whether LongRoPE's frequencies for long texts are those of these positions.
+    fn is_long(&self, input: &Padded) -> bool {
+        rope::is_long(&self.config().rope, input.positions.iter().copied().max().unwrap_or(0))
+    }
+
     fn check_prompts(&self, prompts: &[Vec<u32>]) -> Result<(), ModelError> {
         let vocab = self.config().vocab_size;
         for (index, prompt) in prompts.iter().enumerate() {
@@ -141,6 +148,33 @@ impl CausalLm {
             }
         }
         Ok(())
+    }
+}
+
+/// Rows of one length, padded on the left.
+struct Padded {
+    rows: usize,
+    ids: Vec<u32>,
+    positions: Vec<u32>,
+    segments: Vec<u32>,
+}
+
+impl Padded {
+    fn new(tokens: &[Vec<u32>]) -> Self {
+        let width = tokens.iter().map(Vec::len).max().unwrap_or(0);
+        let (mut ids, mut positions, mut segments) = (Vec::new(), Vec::new(), Vec::new());
+        for row in tokens {
+            let padding = width - row.len();
+            ids.extend(std::iter::repeat_n(0, padding).chain(row.iter().copied()));
+            positions.extend(std::iter::repeat_n(0, padding).chain(0..row.len() as u32));
+            segments.extend(std::iter::repeat_n(0, padding).chain(std::iter::repeat_n(1, row.len())));
+        }
+        Self { rows: tokens.len(), ids, positions, segments }
+    }
+
+    /// Tokens and padding of a row.
+    fn width(&self) -> usize {
+        self.ids.len() / self.rows.max(1)
     }
 }
 

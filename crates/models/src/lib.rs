@@ -1,7 +1,8 @@
 //! Decoder language models on Burn, read from and written as Hugging Face directories.
 //!
 //! One generic decoder (RMSNorm, rotary positions, grouped-query attention, gated MLP, sliding
-//! windows, tied or free head) serves all families; a family ([`Family`]) is a row of differences.
+//! windows, soft caps, tied or free head) serves all families; a family ([`Family`]) is a row of
+//! differences.
 //! [`CausalLm::from_pretrained`] memory-maps the weights; projections can be quantized while
 //! loading, and adapters attach through `burnisher_lora`.
 //!
@@ -43,8 +44,8 @@ pub use crate::{
     checkpoint::{Checkpoint, CheckpointDtype, ExpectedTensor, Presence, TensorEntry},
     checkpointing::GradientCheckpointing,
     config::{
-        Family, GenerationConfig, LlamaShape, ModelConfig, QuantizationConfig, QuantizationMethod,
-        RopeConfig, RopeScaling,
+        Family, GenerationConfig, LayerType, LlamaShape, ModelConfig, QuantizationConfig,
+        QuantizationMethod, RopeConfig, RopeScaling,
     },
     decoder::{CausalLm, ModelInput},
     error::{CheckpointProblem, ConfigProblem, ModelError},

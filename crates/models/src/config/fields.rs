@@ -44,6 +44,11 @@ impl<'a> Fields<'a> {
         self.map.get(key).is_some_and(Value::is_null)
     }
 
+    /// Every key.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.map.keys().map(String::as_str)
+    }
+
     /// Whether the key holds an object of objects.
     pub(super) fn is_nested(&self, key: &str) -> bool {
         let object = self.map.get(key).and_then(Value::as_object);
@@ -89,11 +94,32 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// An integer from 0.
+    pub(super) fn count(&mut self, key: &str, default: usize) -> Option<usize> {
+        self.read(key, Some(default), &format!("an integer from 0 to {MAX_SIZE}"), |value| {
+            usize::try_from(value.as_u64().filter(|count| *count <= MAX_SIZE)?).ok()
+        })
+    }
+
+    /// A list of `count` positive, finite numbers.
+    pub(super) fn positives(&mut self, key: &str, count: usize) -> Option<Vec<f64>> {
+        self.read(key, None, &format!("a list of {count} positive numbers"), |value| {
+            let values = value.as_array().filter(|values| values.len() == count)?;
+            values.iter().map(positive).collect()
+        })
+    }
+
+    /// A positive, finite number; missing is `default`, null is none.
+    pub(super) fn positive_or_null(&mut self, key: &str, default: Option<f64>) -> Option<Option<f64>> {
+        if self.has_null(key) {
+            return Some(None);
+        }
+        self.read(key, Some(default), "a positive number or null", |value| positive(value).map(Some))
+    }
+
     /// A positive, finite number.
     pub(super) fn positive(&mut self, key: &str, default: Option<f64>) -> Option<f64> {
-        self.read(key, default, "a positive number", |value| {
-            value.as_f64().filter(|number| *number > 0.0 && number.is_finite())
-        })
+        self.read(key, default, "a positive number", positive)
     }
 
     pub(super) fn bool(&mut self, key: &str, default: bool) -> Option<bool> {
@@ -134,6 +160,10 @@ impl<'a> Fields<'a> {
         };
         ids.or_else(|| self.problem(key, "a token id, a list of token ids or null"))
     }
+}
+
+fn positive(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|number| *number > 0.0 && number.is_finite())
 }
 
 fn token(value: &Value) -> Option<u32> {

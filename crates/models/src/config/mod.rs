@@ -1,5 +1,6 @@
 mod fields;
 mod generation;
+mod layers;
 mod quantization;
 mod read;
 mod rope;
@@ -13,6 +14,7 @@ use burnisher_kernels::{Activation, NormWeight};
 use serde_json::{Map, Value};
 
 pub use self::generation::GenerationConfig;
+pub use self::layers::LayerType;
 pub use self::quantization::{QuantizationConfig, QuantizationMethod};
 pub use self::rope::{RopeConfig, RopeScaling};
 pub use self::write::LlamaShape;
@@ -75,14 +77,32 @@ pub struct ModelConfig {
     pub hidden_act: Activation,
     /// Rotary position embedding.
     pub rope: RopeConfig,
-    /// With `Some(w)` a token sees itself and the `w - 1` tokens before it; with `None` all before it.
+    /// The rotary position embedding of layers with a sliding window, where it is another (Gemma 3).
+    pub sliding_rope: Option<RopeConfig>,
+    /// `Some(w)`: in layers with a sliding window, a token sees itself and the `w - 1` tokens before it.
     pub sliding_window: Option<usize>,
+    /// What each layer is; one with a sliding window only if [`sliding_window`](Self::sliding_window) is given.
+    pub layer_types: Vec<LayerType>,
+    /// Factor on the scores: `1 / √head_dim`, or `1 / √query_pre_attn_scalar`.
+    pub attention_scale: f64,
+    /// Soft cap on the scores (Gemma 2).
+    pub attn_logit_softcapping: Option<f64>,
+    /// Soft cap on the logits (Gemma 2).
+    pub final_logit_softcapping: Option<f64>,
+    /// Whether each head of queries and keys goes through a norm of its own before it is turned (Qwen 3, Gemma 3).
+    pub qk_norm: bool,
     /// The longest sequence the model was made for. No table has this size: longer ones can be run.
     pub max_position_embeddings: usize,
-    /// Whether `q_proj`, `k_proj`, `v_proj` and `o_proj` have a bias.
+    /// Whether `q_proj`, `k_proj` and `v_proj` have a bias.
     pub attention_bias: bool,
+    /// Whether `o_proj` has a bias.
+    pub output_bias: bool,
     /// Whether `gate_proj`, `up_proj` and `down_proj` have a bias.
     pub mlp_bias: bool,
+    /// Whether `qkv_proj` and `gate_up_proj` stand in place of the projections they are made of (Phi 3).
+    pub fused_projections: bool,
+    /// Whether the outputs of attention and MLP are normalised, too, before they are added (Gemma 2 and 3).
+    pub output_norms: bool,
     /// Whether the head is the embedding.
     pub tie_word_embeddings: bool,
     /// What embeddings are multiplied with, before rounding to the compute dtype: `sqrt(hidden_size)` for Gemma.
@@ -133,6 +153,14 @@ impl ModelConfig {
         self.num_attention_heads / self.num_key_value_heads
     }
 
+    /// With `Some(w)` a token in this layer sees itself and the `w - 1` tokens before it; with `None` all before it.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        self.sliding_window.filter(|_| self.layer_types[layer] == LayerType::Sliding)
+    }
+
     /// `model_type` of the file.
     pub fn model_type(&self) -> &'static str {
         self.family.model_type()
@@ -149,6 +177,16 @@ pub enum Family {
     Mistral,
     /// Gemma 1.
     Gemma,
+    /// Gemma 2.
+    Gemma2,
+    /// The text model of Gemma 3, alone.
+    Gemma3Text,
+    /// Qwen 2 and 2.5.
+    Qwen2,
+    /// Qwen 3.
+    Qwen3,
+    /// Phi 3, 3.5 and 4 mini.
+    Phi3,
 }
 
 impl Family {

@@ -3,10 +3,11 @@
 
 use burnisher_kernels::NormWeight;
 
-use super::{Bias, EmbedScale, FamilySpec};
+use super::{ActivationKey, Bias, EmbedScale, FamilySpec, llama::LLAMA};
 use crate::config::Family;
 
-pub(super) static SPEC: FamilySpec = FamilySpec {
+/// The row that the later Gemmas differ from.
+pub(super) const GEMMA: FamilySpec = FamilySpec {
     family: Family::Gemma,
     model_type: "gemma",
     architecture: "GemmaForCausalLM",
@@ -18,10 +19,11 @@ pub(super) static SPEC: FamilySpec = FamilySpec {
     eos_token_id: Some(1),
     pad_token_id: Some(0),
     hidden_act: "gelu_pytorch_tanh",
-    hidden_activation: true,
-    attention_bias: Bias::FromConfig,
+    activation_key: ActivationKey::ActivationInOldFiles,
     mlp_bias: Bias::Never,
-    sliding_window: None,
     norm_weight: NormWeight::OnePlus,
     embed_scale: EmbedScale::SqrtHidden,
+    ..LLAMA
 };
+
+pub(super) static SPEC: FamilySpec = GEMMA;

@@ -1,19 +1,17 @@
 //! Configurations: the fixtures in both spellings, transformers' defaults, and everything that can be wrong.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burnisher_kernels::{Activation, NormWeight};
 use burnisher_models::{
-    CheckpointDtype, Family, GenerationConfig, LlamaShape, ModelConfig, ModelError, QuantizationConfig,
-    QuantizationMethod, RopeScaling,
+    CheckpointDtype, Family, GenerationConfig, LayerType, LlamaShape, ModelConfig, ModelError,
+    QuantizationConfig, QuantizationMethod, RopeScaling,
 };
 use burnisher_quant::QuantType;
 use serde_json::{Map, Value, json};
 
-fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path)
-}
+use crate::support::{fixture, models};
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("reads")).expect("JSON")
@@ -53,17 +51,20 @@ fn problems(config: &Value) -> Vec<String> {
 fn architecture(config: &ModelConfig) -> String {
     let c = config;
     let sizes = (c.family, c.vocab_size, c.hidden_size, c.intermediate_size, c.num_hidden_layers);
-    let heads = (c.num_attention_heads, c.num_key_value_heads, c.head_dim, &c.rope, c.sliding_window);
-    let parts = (c.rms_norm_eps, c.norm_weight, c.hidden_act, c.attention_bias, c.mlp_bias, c.embed_scale);
+    let heads = (c.num_attention_heads, c.num_key_value_heads, c.head_dim, &c.rope, &c.sliding_rope);
+    let windows = (c.sliding_window, &c.layer_types);
+    let scores = (c.attention_scale, c.attn_logit_softcapping, c.final_logit_softcapping, c.qk_norm);
+    let projections = (c.attention_bias, c.output_bias, c.mlp_bias, c.fused_projections);
+    let parts = (c.rms_norm_eps, c.norm_weight, c.output_norms, c.hidden_act, c.embed_scale);
     let tokens = (c.tie_word_embeddings, c.bos_token_id, &c.eos_token_ids, c.pad_token_id);
     let rest = (c.max_position_embeddings, c.dtype, &c.quantization);
-    format!("{sizes:?} {heads:?} {parts:?} {tokens:?} {rest:?}")
+    format!("{sizes:?} {heads:?} {windows:?} {scores:?} {projections:?} {parts:?} {tokens:?} {rest:?}")
 }
 
 #[test]
 fn both_spellings_describe_the_same_model() {
-    for name in ["llama2", "llama3", "llama-sharded", "llama-bias-linear", "mistral", "gemma"] {
-        let dir = fixture("models").join(name);
+    for name in models() {
+        let dir = fixture(&format!("models/{name}"));
         let new = ModelConfig::from_dir(&dir).expect("a valid config");
         let path = dir.join("config_v4.json");
         let old = ModelConfig::from_json(&fs::read_to_string(&path).expect("reads"), &path)
@@ -78,7 +79,8 @@ fn both_spellings_describe_the_same_model() {
 
 #[test]
 fn fixtures_have_their_architecture() {
-    let config = |name: &str| ModelConfig::from_dir(fixture("models").join(name)).expect("a valid config");
+    let config =
+        |name: &str| ModelConfig::from_dir(fixture(&format!("models/{name}"))).expect("a valid config");
 
     let llama = config("llama2");
     assert_eq!((llama.family, llama.model_type()), (Family::Llama, "llama"));
@@ -99,7 +101,7 @@ fn fixtures_have_their_architecture() {
         high_freq_factor: 4.0,
         original_max_position_embeddings: 64,
     };
-    assert_eq!((llama3.rope.theta, llama3.rope.scaling), (5e5, scaling));
+    assert_eq!((llama3.rope.theta, &llama3.rope.scaling), (5e5, &scaling));
     assert_eq!((llama3.dtype, llama3.tie_word_embeddings), (Some(CheckpointDtype::BF16), true));
     assert_eq!(llama3.heads_per_group(), 2);
 
@@ -115,6 +117,50 @@ fn fixtures_have_their_architecture() {
     assert_eq!((gemma.family, gemma.head_dim, gemma.embed_scale), (Family::Gemma, 32, Some(8.0)));
     assert_eq!((gemma.hidden_act, gemma.norm_weight), (Activation::GeluTanh, NormWeight::OnePlus));
     assert!(gemma.tie_word_embeddings);
+}
+
+#[test]
+fn later_families_have_their_architecture() {
+    use LayerType::{Full, Sliding};
+    if !models().contains(&"gemma2") {
+        return;
+    }
+    let config =
+        |name: &str| ModelConfig::from_dir(fixture(&format!("models/{name}"))).expect("a valid config");
+
+    let gemma2 = config("gemma2");
+    assert_eq!(gemma2.layer_types, [Sliding, Full, Sliding, Full]);
+    let windows = [0, 1, 2, 3].map(|layer| gemma2.window(layer));
+    assert_eq!(windows, [Some(8), None, Some(8), None]);
+    assert_eq!((gemma2.attn_logit_softcapping, gemma2.final_logit_softcapping), (Some(5.0), Some(4.0)));
+    assert_eq!((gemma2.attention_scale, gemma2.sliding_rope), (24f64.powf(-0.5), None));
+    assert_eq!((gemma2.hidden_act, gemma2.norm_weight), (Activation::GeluTanh, NormWeight::OnePlus));
+    assert!(gemma2.output_norms && !gemma2.qk_norm);
+
+    let gemma3 = config("gemma3");
+    assert_eq!((gemma3.family, gemma3.model_type()), (Family::Gemma3Text, "gemma3_text"));
+    assert_eq!(gemma3.layer_types, [Sliding, Sliding, Full, Sliding]);
+    assert_eq!((gemma3.rope.theta, gemma3.rope.scaling), (1e6, RopeScaling::Linear { factor: 8.0 }));
+    let sliding = gemma3.sliding_rope.expect("frequencies of its own");
+    assert_eq!((sliding.theta, sliding.scaling), (1e4, RopeScaling::None));
+    assert_eq!((gemma3.attn_logit_softcapping, gemma3.final_logit_softcapping), (None, None));
+    assert_eq!((gemma3.attention_scale, gemma3.head_dim), (20f64.powf(-0.5), 24));
+    assert!(gemma3.output_norms && gemma3.qk_norm);
+
+    let qwen2 = config("qwen2");
+    assert_eq!((qwen2.family, qwen2.sliding_window, qwen2.rope.theta), (Family::Qwen2, None, 1e6));
+    assert_eq!((qwen2.attention_bias, qwen2.output_bias, qwen2.mlp_bias), (true, false, false));
+
+    let qwen3 = config("qwen3");
+    assert_eq!((qwen3.family, qwen3.head_dim, qwen3.attention_bias), (Family::Qwen3, 32, false));
+    assert!(qwen3.qk_norm && !qwen3.output_norms && qwen3.tie_word_embeddings);
+
+    let phi3 = config("phi3");
+    assert_eq!(
+        (phi3.family, phi3.sliding_window, phi3.layer_types),
+        (Family::Phi3, Some(10), vec![Sliding; 2])
+    );
+    assert!(phi3.fused_projections && !phi3.attention_bias);
 }
 
 #[test]
@@ -135,6 +181,125 @@ fn missing_keys_have_the_defaults_of_transformers() {
     assert_eq!((gemma.num_key_value_heads, gemma.head_dim, gemma.max_position_embeddings), (16, 256, 8192));
     assert_eq!((gemma.bos_token_id, gemma.eos_token_ids, gemma.pad_token_id), (Some(2), vec![1], Some(0)));
     assert_eq!((gemma.hidden_act, gemma.tie_word_embeddings), (Activation::GeluTanh, true));
+
+    let gemma2 = config("gemma2");
+    assert_eq!((gemma2.num_key_value_heads, gemma2.head_dim, gemma2.max_position_embeddings), (4, 256, 8192));
+    assert_eq!((gemma2.attn_logit_softcapping, gemma2.final_logit_softcapping), (Some(50.0), Some(30.0)));
+    assert_eq!((gemma2.sliding_window, gemma2.attention_scale), (Some(4096), 1.0 / 16.0));
+    assert_eq!((gemma2.bos_token_id, gemma2.eos_token_ids, gemma2.pad_token_id), (Some(2), vec![1], Some(0)));
+
+    let gemma3 =
+        parse(&with(minimal("gemma3_text"), json!({"num_hidden_layers": 7}))).expect("a valid config");
+    let full = |config: &ModelConfig| -> Vec<usize> {
+        (0..config.num_hidden_layers).filter(|layer| config.window(*layer).is_none()).collect()
+    };
+    assert_eq!((full(&gemma3), gemma3.max_position_embeddings), (vec![5], 131_072));
+    assert_eq!((gemma3.rope.theta, gemma3.sliding_rope.map(|rope| rope.theta)), (1e6, Some(1e4)));
+    assert_eq!((gemma3.attn_logit_softcapping, gemma3.final_logit_softcapping), (None, None));
+
+    let qwen2 = parse(&with(minimal("qwen2"), json!({"num_attention_heads": 32}))).expect("a valid config");
+    assert_eq!((qwen2.num_key_value_heads, qwen2.head_dim, qwen2.max_position_embeddings), (32, 2, 32_768));
+    assert_eq!((qwen2.sliding_window, full(&qwen2)), (None, vec![0, 1]));
+    assert_eq!((qwen2.bos_token_id, qwen2.eos_token_ids, qwen2.pad_token_id), (None, vec![], None));
+
+    let qwen3 = parse(&with(minimal("qwen3"), json!({"num_attention_heads": 32}))).expect("a valid config");
+    assert_eq!((qwen3.num_key_value_heads, qwen3.head_dim, qwen3.attention_bias), (32, 128, false));
+
+    let phi3 = config("phi3");
+    assert_eq!((phi3.num_key_value_heads, phi3.head_dim, phi3.max_position_embeddings), (16, 4, 4096));
+    assert_eq!((phi3.rms_norm_eps, phi3.sliding_window), (1e-5, None));
+    assert_eq!(
+        (phi3.bos_token_id, phi3.eos_token_ids, phi3.pad_token_id),
+        (Some(1), vec![32_000], Some(32_000))
+    );
+}
+
+/// Which layers have a window, from what the families' files say about it.
+#[test]
+fn layers_have_the_windows_of_transformers() {
+    let layers = |changes: Value| with(json!({"num_hidden_layers": 5, "num_attention_heads": 32}), changes);
+    let types = |names: [&str; 5]| names.map(|name| format!("{name}_attention"));
+    let mixed = types(["full", "sliding", "full", "full", "sliding"]);
+    for (model_type, changes, sliding) in [
+        ("mistral", json!({"sliding_window": 3}), vec![0, 1, 2, 3, 4]),
+        ("phi3", json!({"sliding_window": 3}), vec![0, 1, 2, 3, 4]),
+        ("phi3", json!({"sliding_window": null}), vec![]),
+        ("qwen2", json!({"sliding_window": 3, "max_window_layers": 2}), vec![]),
+        (
+            "qwen2",
+            json!({"sliding_window": 3, "max_window_layers": 2, "use_sliding_window": true}),
+            vec![2, 3, 4],
+        ),
+        (
+            "qwen2",
+            json!({"sliding_window": 3, "max_window_layers": 0, "use_sliding_window": true}),
+            vec![0, 1, 2, 3, 4],
+        ),
+        ("qwen3", json!({"sliding_window": 3, "use_sliding_window": true}), vec![]),
+        ("qwen3", json!({"sliding_window": 3, "use_sliding_window": true, "layer_types": mixed}), vec![1, 4]),
+        ("gemma2", json!({"sliding_window": 3}), vec![0, 2, 4]),
+        (
+            "gemma2",
+            json!({"sliding_window": 3, "sliding_window_pattern": 3, "layer_types": mixed}),
+            vec![1, 4],
+        ),
+        ("gemma3_text", json!({"sliding_window": 3}), vec![0, 1, 2, 3, 4]),
+        ("gemma3_text", json!({"sliding_window": 3, "sliding_window_pattern": 2}), vec![0, 2, 4]),
+        ("gemma3_text", json!({"sliding_window_pattern": 2, "layer_types": mixed}), vec![1, 4]),
+    ] {
+        let config = parse(&with(minimal(model_type), layers(changes.clone()))).expect("a valid config");
+        let found: Vec<usize> = (0..5).filter(|layer| config.window(*layer).is_some()).collect();
+        assert_eq!(found, sliding, "{model_type} {changes}");
+    }
+}
+
+#[test]
+fn rotary_embeddings_are_read_in_every_spelling() {
+    let gemma3 = |changes: Value| parse(&with(minimal("gemma3_text"), changes)).expect("a valid config");
+    let linear = RopeScaling::Linear { factor: 8.0 };
+    let nested = json!({
+        "full_attention": {"rope_type": "linear", "factor": 8.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
+    });
+    for (changes, full, sliding) in [
+        (json!({"rope_theta": 5.0, "rope_local_base_freq": 7.0}), (5.0, RopeScaling::None), 7.0),
+        (json!({"rope_scaling": {"rope_type": "linear", "factor": 8}}), (1e6, linear.clone()), 1e4),
+        (json!({"rope_parameters": nested}), (1e6, linear.clone()), 7.0),
+        (json!({"rope_parameters": nested, "rope_theta": 5.0}), (5.0, linear), 7.0),
+        (json!({"rope_parameters": {"full_attention": null}}), (1e6, RopeScaling::None), 1e4),
+    ] {
+        let config = gemma3(changes.clone());
+        let own = config.sliding_rope.expect("frequencies of its own");
+        assert_eq!((config.rope.theta, config.rope.scaling), full, "{changes}");
+        assert_eq!((own.theta, own.scaling), (sliding, RopeScaling::None), "{changes}");
+    }
+
+    // Heads of 4 values, two pairs; turned in part, one.
+    let phi3 = |changes: Value| {
+        let lengths = json!({"max_position_embeddings": 4096, "original_max_position_embeddings": 64});
+        parse(&with(with(minimal("phi3"), lengths), changes)).expect("a valid config").rope
+    };
+    let long = |key: &str, name: &str, changes: Value| {
+        let scaling = json!({"short_factor": [1, 1.5], "long_factor": [2, 4]});
+        phi3(json!({key: with(with(scaling, json!({name: "longrope"})), changes)}))
+    };
+    let scaling = |attention_factor: f64| RopeScaling::LongRope {
+        short_factor: vec![1.0, 1.5],
+        long_factor: vec![2.0, 4.0],
+        attention_factor,
+        original_max_position_embeddings: 64,
+    };
+    // 64 times the context of pre-training.
+    assert_eq!(long("rope_scaling", "type", json!({})).scaling, scaling(2f64.sqrt()));
+    assert_eq!(long("rope_scaling", "type", json!({"type": "su"})).scaling, scaling(2f64.sqrt()));
+    assert_eq!(long("rope_parameters", "rope_type", json!({"factor": 1})).scaling, scaling(1.0));
+    assert_eq!(
+        long("rope_parameters", "rope_type", json!({"attention_factor": 1.25})).scaling,
+        scaling(1.25)
+    );
+    let part = phi3(json!({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}));
+    assert_eq!((part.partial_rotary_factor, part.rotary_dim(4)), (0.5, 2));
+    assert_eq!(phi3(json!({"partial_rotary_factor": 0.5})).rotary_dim(4), 2);
 }
 
 #[test]
@@ -187,16 +352,22 @@ fn an_old_gemma_says_gelu_and_means_its_approximation() {
 
 #[test]
 fn an_unknown_architecture_names_the_known_ones() {
-    let wanted = "wanted one of llama, mistral, gemma";
+    let wanted = "wanted one of llama, mistral, gemma, gemma2, gemma3_text, qwen2, qwen3, phi3";
     for (config, found) in [
-        (json!({"model_type": "qwen2", "hidden_size": "?"}), "\"qwen2\""),
+        (json!({"model_type": "gpt2", "hidden_size": "?"}), "\"gpt2\""),
         (json!({"model_type": 3}), "3"),
         (json!({}), "nothing"),
     ] {
         assert_eq!(problems(&config), [format!("`model_type`: found {found}, {wanted}")]);
     }
-    let error = parse(&json!({"model_type": "phi3"})).expect_err("an unknown architecture");
-    assert_eq!(error.to_string(), format!("config.json: `model_type`: found \"phi3\", {wanted}"));
+    let error = parse(&json!({"model_type": "phi"})).expect_err("an unknown architecture");
+    assert_eq!(error.to_string(), format!("config.json: `model_type`: found \"phi\", {wanted}"));
+
+    // Text and images.
+    let both =
+        json!({"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}, "vision_config": {}});
+    let wanted = wanted.replace("wanted", "wanted a text model alone,");
+    assert_eq!(problems(&both), [format!("`model_type`: found \"gemma3\", {wanted}")]);
 }
 
 #[test]
@@ -293,6 +464,78 @@ fn each_rule_has_its_message() {
             "mistral",
             json!({"sliding_window": 0}),
             "`sliding_window`: found 0, wanted an integer from 1 to 2147483647",
+        ),
+        (
+            "gemma2",
+            json!({"sliding_window": null}),
+            "`sliding_window`: found null, wanted a window for the layers that slide",
+        ),
+        (
+            "qwen3",
+            json!({"num_attention_heads": 32, "layer_types": ["full_attention", "sliding_attention"]}),
+            "`sliding_window`: found nothing, wanted a window for the layers that slide",
+        ),
+        (
+            "gemma2",
+            json!({"layer_types": ["full_attention", "chunked_attention"]}),
+            "`layer_types`: found [\"full_attention\",\"chunked_attention\"], wanted 2 entries, \"full_attention\" or \
+             \"sliding_attention\"",
+        ),
+        (
+            "gemma2",
+            json!({"layer_types": ["full_attention"]}),
+            "`layer_types`: found [\"full_attention\"], wanted 2 entries, \"full_attention\" or \"sliding_attention\"",
+        ),
+        (
+            "gemma2",
+            json!({"final_logit_softcapping": 0}),
+            "`final_logit_softcapping`: found 0, wanted a positive number or null",
+        ),
+        (
+            "gemma2",
+            json!({"query_pre_attn_scalar": -1}),
+            "`query_pre_attn_scalar`: found -1, wanted a positive number",
+        ),
+        (
+            "gemma3_text",
+            json!({"attn_logit_softcapping": 50.0}),
+            "`attn_logit_softcapping`: found 50.0, wanted null: transformers applies none in a gemma3_text",
+        ),
+        (
+            "gemma3_text",
+            json!({"rope_parameters": {"rope_theta": 1.0}}),
+            "`rope_parameters.rope_theta`: found 1.0, wanted nothing: parameters stand under full_attention and \
+             sliding_attention",
+        ),
+        (
+            "gemma3_text",
+            json!({"rope_scaling": {"type": "linear", "factor": 8.0}}),
+            "`rope_scaling.rope_type`: found nothing, wanted what `type` says, which transformers 5 does not read here",
+        ),
+        (
+            "gemma3_text",
+            json!({"rope_parameters": {}, "rope_scaling": {"rope_type": "default"}}),
+            "`rope_scaling`: found {\"rope_type\":\"default\"}, wanted null beside rope_parameters",
+        ),
+        (
+            "phi3",
+            json!({"rope_scaling": {"type": "linear", "factor": 2.0}}),
+            "`rope_scaling.type`: found \"linear\", wanted default or longrope",
+        ),
+        (
+            "phi3",
+            json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [1.0]}}),
+            "`rope_scaling.long_factor`: found [1.0], wanted a list of 2 positive numbers",
+        ),
+        (
+            "phi3",
+            json!({"partial_rotary_factor": 0.75}),
+            "`partial_rotary_factor`: found 0.75, wanted a part of the head's 4 values that is an even number of them",
+        ),
+        (
+            "phi3",
+            json!({"resid_pdrop": 0.1}),
+            "`resid_pdrop`: found 0.1, wanted 0.0: only adapters' inputs are dropped",
         ),
         (
             "gemma",

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use burnisher_models::{CausalLm, GenerateConfig, LoadConfig, ModelInput, SampleConfig, Sampling};
 
-use crate::support::{MODELS, fixture, json};
+use crate::support::{fixture, json, models};
 
 fn load(name: &str) -> CausalLm {
     CausalLm::from_pretrained(fixture(&format!("models/{name}")), &LoadConfig::new(), &Device::flex())
@@ -16,7 +16,7 @@ fn ids(value: &serde_json::Value) -> Vec<u32> {
 
 #[test]
 fn greedy_tokens_equal_transformers_alone_and_in_a_padded_batch() {
-    for name in MODELS {
+    for name in models() {
         let model = load(name);
         let cases = json(fixture(&format!("base/{name}.json")));
         let cases = cases["greedy"].as_array().unwrap();

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burnisher_models::{
     Checkpoint, GgmlType, GgufArray, GgufFile, GgufOptions, GgufReport, GgufTensor, GgufValue, ModelConfig,
@@ -8,10 +8,15 @@ use burnisher_models::{
 };
 use proptest::prelude::*;
 use safetensors::SafeTensors;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const MODELS: [&str; 6] = ["llama2", "llama3", "llama-sharded", "llama-bias-linear", "mistral", "gemma"];
+use crate::support::{fixture, fixture_or_shared, models};
+
+/// The models of the families that llama.cpp computes alike; without `../shared`, those that are committed.
+fn exported() -> impl Iterator<Item = &'static str> {
+    models().into_iter().filter(|name| !["gemma2", "gemma3", "qwen3", "phi3"].contains(name))
+}
 
 /// Modules of a block in Hugging Face's files and in GGUF, written out a second time.
 const BLOCK: [[&str; 2]; 9] = [
@@ -25,24 +30,6 @@ const BLOCK: [[&str; 2]; 9] = [
     ["mlp.up_proj", "ffn_up"],
     ["mlp.down_proj", "ffn_down"],
 ];
-
-fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures").join(path)
-}
-
-/// The same, or below `../shared` where it is not committed; `None`, with a message, where neither is.
-fn fixture_or_shared(path: &str) -> Option<PathBuf> {
-    if fixture(path).exists() {
-        return Some(fixture(path));
-    }
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    if !shared.exists() {
-        assert!(std::env::var_os("CI").is_none(), "no ../shared in CI");
-        println!("skipped: no ../shared");
-        return None;
-    }
-    Some(shared.join("fixtures/models").join(path))
-}
 
 fn temporary() -> TempDir {
     tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"))
@@ -129,7 +116,7 @@ fn u32_of(file: &GgufFile, key: &str) -> Option<u32> {
 
 #[test]
 fn every_weight_is_in_the_file_once() {
-    for name in MODELS {
+    for name in exported() {
         let dir = fixture(&format!("models/{name}"));
         let config = ModelConfig::from_dir(&dir).unwrap_or_else(|error| panic!("{error}"));
         let checkpoint = Checkpoint::open(&dir).unwrap_or_else(|error| panic!("{error}"));
@@ -141,17 +128,18 @@ fn every_weight_is_in_the_file_once() {
             let tensor = file.tensor(&gguf_name(hf)).unwrap_or_else(|| panic!("{name}: no {hf}"));
             assert_eq!((tensor.dtype, &tensor.shape), (GgmlType::F32, &source.shape), "{name} {hf}");
             let mut found = tensor.to_f32();
-            let is_llama = config.model_type() != "gemma";
-            if is_llama && (hf.contains("q_proj") || hf.contains("k_proj")) {
+            let is_gemma = config.model_type() == "gemma";
+            let turns_neighbours = ["llama", "mistral"].contains(&config.model_type());
+            if turns_neighbours && (hf.contains("q_proj") || hf.contains("k_proj")) {
                 found = halves(&found, source.shape[0], config.head_dim);
             }
-            if !is_llama && hf.ends_with("norm.weight") {
+            if is_gemma && hf.ends_with("norm.weight") {
                 found.iter_mut().for_each(|value| *value -= 1.0);
             }
             let wanted = source.to_f32().unwrap_or_default();
             assert_eq!(found.len(), wanted.len(), "{name} {hf}");
             for (found, wanted) in found.iter().zip(&wanted) {
-                assert!((found - wanted).abs() <= if is_llama { 0.0 } else { 1e-6 }, "{name} {hf}");
+                assert!((found - wanted).abs() <= if is_gemma { 1e-6 } else { 0.0 }, "{name} {hf}");
             }
             extra += 1;
         }
@@ -351,6 +339,15 @@ fn what_llama_cpp_would_compute_otherwise_is_said() {
         &[("config.json", config.replace("\"silu\"", "\"gelu_pytorch_tanh\"").into())],
     );
     assert_eq!(refused(dir.path()), "GGUF for GeluTanh in a llama is not supported; supported: Silu");
+    for family in ["gemma2", "gemma3_text", "qwen3", "phi3"] {
+        let config = json!({
+            "model_type": family, "vocab_size": 8, "hidden_size": 64, "intermediate_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "num_key_value_heads": 4,
+        });
+        let dir = changed(&fixture("models/llama2"), &[("config.json", config.to_string().into())]);
+        let wanted = "is not supported; supported: llama, mistral, gemma, qwen2";
+        assert_eq!(refused(dir.path()), format!("GGUF for the family {family} {wanted}"));
+    }
     let mut json: Value =
         serde_json::from_slice(&fs::read(fixture("models/llama2/tokenizer.json")).unwrap_or_default())
             .unwrap_or_else(|error| panic!("{error}"));

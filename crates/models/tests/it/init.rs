@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, FloatDType, Tensor};
+use burnisher_kernels::NormWeight;
 use burnisher_lora::{Adaptable, Site, Weight, visit_parameters};
 use burnisher_models::{CausalLm, ComputeDtype, LoadConfig, ModelConfig};
 use burnisher_quant::{QuantConfig, SourceDtype};
 
-use crate::support::{fixture, values};
+use crate::support::{fixture, models, values};
 
 const SEED: u64 = 7;
 
-/// A tied and two untied heads, one with biases; both forms of norm.
-const CONFIGS: [&str; 3] = ["llama2", "llama-bias-linear", "gemma"];
+/// Tied and untied heads, with biases and without; both forms of norm; fused projections and norms of heads.
+fn configs() -> impl Iterator<Item = &'static str> {
+    models().into_iter().filter(|name| !["llama3", "llama-sharded", "mistral"].contains(name))
+}
 
 fn config(name: &str) -> ModelConfig {
     ModelConfig::from_dir(fixture(&format!("models/{name}"))).unwrap()
@@ -39,9 +42,32 @@ fn parameters(
     found
 }
 
+/// Norms change nothing, biases add nothing, and every weight is another one.
+#[test]
+fn norms_and_biases_start_neutral() {
+    for name in configs() {
+        let identity = if config(name).norm_weight == NormWeight::OnePlus { 0.0 } else { 1.0 };
+        let mut matrices = Vec::new();
+        for (parameter, (_, values)) in parameters(init(name), |flat| flat) {
+            if parameter.ends_with("norm.weight") {
+                assert!(values.iter().all(|value| *value == identity), "{name}: {parameter}");
+            } else if parameter.ends_with(".bias") {
+                assert!(values.iter().all(|value| *value == 0.0), "{name}: {parameter}");
+            } else {
+                assert!(values.iter().all(|value| value.abs() < 0.2), "{name}: {parameter}");
+                matrices.push(values[0].to_bits());
+            }
+        }
+        let count = matrices.len();
+        matrices.sort_unstable();
+        matrices.dedup();
+        assert_eq!(matrices.len(), count, "{name}: streams");
+    }
+}
+
 #[test]
 fn bf16_is_the_f32_model_rounded() {
-    for name in CONFIGS {
+    for name in configs() {
         let got = init_with(name, &LoadConfig::new().with_dtype(ComputeDtype::Bf16));
         let got = parameters(got, |flat| flat);
         let want = parameters(init(name), |flat| flat.cast(FloatDType::BF16));
@@ -55,7 +81,7 @@ fn bf16_is_the_f32_model_rounded() {
 
 #[test]
 fn nf4_is_the_f32_model_quantized() {
-    for name in CONFIGS {
+    for name in configs() {
         let want = parameters(init(name), |flat| flat);
         for (double_quant, source) in
             [(false, SourceDtype::F32), (true, SourceDtype::F32), (true, SourceDtype::Bf16)]
@@ -65,7 +91,8 @@ fn nf4_is_the_f32_model_quantized() {
             for (parameter, got) in parameters(model.clone(), |flat| flat) {
                 assert!(got == want[&parameter], "{name}: {parameter}");
             }
-            let wanted_projections = 7 * model.config().num_hidden_layers;
+            let per_layer = if model.config().fused_projections { 4 } else { 7 };
+            let wanted_projections = per_layer * model.config().num_hidden_layers;
             let mut seen = 0;
             model.sites(&mut |path, site| {
                 let Site::Projection(projection) = site else { return };

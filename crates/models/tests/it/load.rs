@@ -7,7 +7,7 @@ use burnisher_models::{
 };
 use burnisher_quant::QuantConfig;
 
-use crate::support::{assert_near, batch, fixture, values};
+use crate::support::{SHARED_MODELS, assert_near, batch, fixture, json, models, values};
 
 fn device() -> Device {
     Device::flex()
@@ -20,7 +20,7 @@ fn logits(model: &CausalLm) -> Vec<f32> {
 
 #[test]
 fn a_saved_model_loads_with_the_same_logits_whole_and_in_shards() {
-    for name in ["llama2", "llama3", "gemma", "llama-bias-linear"] {
+    for name in models() {
         let model =
             CausalLm::from_pretrained(fixture(&format!("models/{name}")), &LoadConfig::new(), &device())
                 .unwrap();
@@ -30,38 +30,63 @@ fn a_saved_model_loads_with_the_same_logits_whole_and_in_shards() {
             model.save_pretrained(dir.path(), None, &options).unwrap();
             let again = CausalLm::from_pretrained(dir.path(), &LoadConfig::new(), &device()).unwrap();
             assert_eq!(logits(&again), logits(&model), "{name}, shards of {shard}");
+            let read = |path: &std::path::Path| json(path.join("config.json"));
+            let (written, mut source) = (read(dir.path()), read(&fixture(&format!("models/{name}"))));
+            source["dtype"] = "float32".into();
+            assert_eq!(written, source, "{name}: config.json");
         }
     }
 }
 
 #[test]
 fn a_quantized_model_saves_in_bitsandbytes_form_and_loads_with_the_same_logits() {
-    for double_quant in [false, true] {
+    let names = models().into_iter().filter(|name| ["llama2", "gemma3", "phi3"].contains(name));
+    for (name, double_quant) in names.flat_map(|name| [(name, false), (name, true)]) {
         let load = LoadConfig::new().with_quantize(QuantConfig::nf4().with_double_quant(double_quant));
-        let model = CausalLm::from_pretrained(fixture("models/llama2"), &load, &device()).unwrap();
+        let source = fixture(&format!("models/{name}"));
+        let model = CausalLm::from_pretrained(source, &load, &device()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         model.save_pretrained(dir.path(), None, &WriteOptions::new()).unwrap();
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
-        assert!(
-            checkpoint.tensor("model.layers.0.mlp.up_proj.weight.quant_state.bitsandbytes__nf4").is_some()
-        );
+        let up = if name == "phi3" { "gate_up_proj" } else { "up_proj" };
+        let state = format!("model.layers.0.mlp.{up}.weight.quant_state.bitsandbytes__nf4");
+        assert!(checkpoint.tensor(&state).is_some(), "{name}");
         let again = CausalLm::from_pretrained(dir.path(), &LoadConfig::new(), &device()).unwrap();
-        assert_eq!(logits(&again), logits(&model));
+        assert_eq!(logits(&again), logits(&model), "{name}");
+    }
+}
+
+/// PEFT has no default for Phi 3.
+#[test]
+fn default_targets_are_queries_and_values() {
+    for name in models() {
+        let dir = fixture(&format!("models/{name}"));
+        let model = CausalLm::from_pretrained(dir, &LoadConfig::new(), &device()).unwrap();
+        let layers = model.config().num_hidden_layers;
+        match attach(&LoraConfig::new(4), model, 1, &device()) {
+            Ok((_, report)) => {
+                assert_eq!((report.adapted.len(), name != "phi3"), (2 * layers, true), "{name}")
+            }
+            Err(error) => assert!(name == "phi3" && error.to_string().contains("phi3"), "{name}: {error}"),
+        }
     }
 }
 
 #[test]
 fn bf16_computes_near_f32() {
-    let load = |dtype| {
-        let load = LoadConfig::new().with_dtype(dtype);
-        CausalLm::from_pretrained(fixture("models/llama3"), &load, &device()).unwrap()
-    };
-    let (f32s, bf16s) = (load(ComputeDtype::F32), load(ComputeDtype::Bf16));
-    assert_eq!(bf16s.dtype(), FloatDType::BF16);
-    let want = logits(&f32s);
-    let scale = want.iter().fold(0.0f32, |max, value| max.max(value.abs()));
-    // 8 significant bits, a dozen roundings in a row.
-    assert_near(&logits(&bf16s), &want, 0.06 * scale, "bf16");
+    let names = models().into_iter().filter(|name| *name == "llama3" || SHARED_MODELS.contains(name));
+    for name in names {
+        let load = |dtype| {
+            let load = LoadConfig::new().with_dtype(dtype);
+            CausalLm::from_pretrained(fixture(&format!("models/{name}")), &load, &device()).unwrap()
+        };
+        let (f32s, bf16s) = (load(ComputeDtype::F32), load(ComputeDtype::Bf16));
+        assert_eq!(bf16s.dtype(), FloatDType::BF16);
+        let want = logits(&f32s);
+        let scale = want.iter().fold(0.0f32, |max, value| max.max(value.abs()));
+        // 8 significant bits, a dozen roundings in a row.
+        assert_near(&logits(&bf16s), &want, 0.06 * scale, name);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use burnisher_lora::{InitLoraWeights, LoraConfig, TargetModules, attach, train_a
 use burnisher_models::{CausalLm, LoadConfig, ModelInput};
 
 use crate::support::{
-    MODELS, Tensors, assert_near, assert_relative, batch, fixture, fixture_or_shared, json, values,
+    Tensors, assert_near, assert_relative, batch, fixture, fixture_or_shared, json, models, values,
 };
 
 fn load(name: &str) -> CausalLm {
@@ -31,7 +31,7 @@ fn reference(name: &str) -> (Tensors, serde_json::Value, TokenBatch) {
 
 #[test]
 fn logits_and_losses_equal_transformers() {
-    for name in MODELS {
+    for name in models() {
         let model = load(name);
         let (tensors, json, batch) = reference(name);
         let logits = model.logits(&ModelInput::from_batch(&batch));
@@ -49,6 +49,12 @@ fn logits_and_losses_equal_transformers() {
         let sum = f64::from(values(&loss.sum)[0]);
         assert_relative(sum, json["loss_sum"].as_f64().unwrap(), 1e-5, &format!("{name} loss_sum"));
 
+        let smoothed = LossOptions { label_smoothing: 0.1, ..LossOptions::default() };
+        let smoothed = model.loss_with(&batch, None, smoothed);
+        let mean = f64::from(values(&smoothed.sum)[0]) / smoothed.tokens as f64;
+        let want = json["loss_label_smoothing_0.1"].as_f64().unwrap();
+        assert_relative(mean, want, 1e-5, &format!("{name} smoothed loss"));
+
         // transformers' entry i is the loss of the label i + 1; ours has one more, empty, per row.
         let per_token: Vec<f32> = model
             .token_losses(&batch)
@@ -56,6 +62,22 @@ fn logits_and_losses_equal_transformers() {
             .flat_map(|row| row[..row.len() - 1].to_vec())
             .collect();
         assert_near(&per_token, tensors.floats("token_nll"), 1e-4, &format!("{name} token losses"));
+    }
+}
+
+/// The reference holds the unpadded first sequence, before the first and after each layer; the last one is normalised.
+#[test]
+fn hidden_states_equal_transformers() {
+    for name in models() {
+        let model = load(name);
+        let (tensors, _, batch) = reference(name);
+        let &[states, length, width] = tensors.shape("hidden_states") else { panic!("three dimensions") };
+        let (ids, seen) = (&batch.input_ids[..length], &batch.segment_ids[..length]);
+        let positions = &batch.position_ids[..length];
+        let input = ModelInput { rows: 1, ids, positions, segments: seen, dropout: None };
+        let want = &tensors.floats("hidden_states")[(states - 1) * length * width..];
+        let got = values(&model.hidden(&input));
+        assert_near(&got, want, 1e-4, name);
     }
 }
 
@@ -88,7 +110,7 @@ fn options_reach_the_loss() {
 
 #[test]
 fn left_padding_changes_nothing() {
-    for name in MODELS {
+    for name in models() {
         let model = load(name);
         let (tensors, _, _) = reference(name);
         let length = tensors.shape("left_input_ids")[1];
@@ -104,7 +126,7 @@ fn left_padding_changes_nothing() {
 
 #[test]
 fn long_sequences_reach_past_windows_and_scaled_positions() {
-    for name in MODELS {
+    for name in models() {
         let model = load(name);
         let (tensors, _, _) = reference(name);
         let ids = tensors.ids("long_input_ids");
@@ -119,7 +141,7 @@ fn long_sequences_reach_past_windows_and_scaled_positions() {
 
 #[test]
 fn packed_documents_do_not_see_each_other() {
-    for name in MODELS {
+    for name in models() {
         let model = load(name);
         let (tensors, json, padded) = reference(name);
         let positions = tensors.ids("packed_position_ids");
@@ -156,7 +178,7 @@ fn packed_documents_do_not_see_each_other() {
 
 #[test]
 fn full_parameter_gradients_equal_transformers() {
-    for name in MODELS {
+    for name in models() {
         let model = train_all(load(name)).unwrap();
         let (_, json, batch) = reference(name);
         let loss = model.loss(&batch, None);
@@ -189,7 +211,7 @@ fn full_parameter_gradients_equal_transformers() {
 #[test]
 fn the_old_spelling_of_a_configuration_gives_the_same_logits() {
     let scratch = tempfile::tempdir().unwrap();
-    for name in MODELS {
+    for name in models() {
         let source = fixture(&format!("models/{name}"));
         let dir = scratch.path().join(name);
         std::fs::create_dir(&dir).unwrap();

@@ -8,6 +8,7 @@ mod gguf;
 mod init;
 mod load;
 mod logits;
+mod longrope;
 mod quantize;
 mod sample;
 mod support;

@@ -11,20 +11,32 @@ use burn::tensor::Tensor;
 use burnisher_data::TokenBatch;
 use safetensors::{Dtype, SafeTensors};
 
-/// The six models of this crate's families.
+/// Models whose reference values are committed.
 pub(crate) const MODELS: [&str; 6] =
     ["llama2", "llama3", "llama-sharded", "llama-bias-linear", "mistral", "gemma"];
 
-/// A path below the committed reference values.
+/// Models whose reference values are below `../shared` alone.
+pub(crate) const SHARED_MODELS: [&str; 5] = ["gemma2", "gemma3", "qwen2", "qwen3", "phi3"];
+
+/// All of them, but without `../shared` the committed ones.
+pub(crate) fn models() -> Vec<&'static str> {
+    let shared = fixture_or_shared("models/gemma2").map(|_| SHARED_MODELS);
+    MODELS.into_iter().chain(shared.into_iter().flatten()).collect()
+}
+
+/// A path of reference values: committed ones, else those below `../shared` where they are there.
 pub(crate) fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/fixtures").join(path)
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let committed = root.join("../models/tests/fixtures").join(path);
+    let shared = root.join("../../../shared/fixtures/models").join(path);
+    if !committed.exists() && shared.exists() { shared } else { committed }
 }
 
 /// A committed reference value, or the same below `../shared`; `None`, with a message, where neither is.
 pub(crate) fn fixture_or_shared(path: &str) -> Option<PathBuf> {
-    let committed = fixture(path);
-    if committed.exists() {
-        return Some(committed);
+    let found = fixture(path);
+    if found.exists() {
+        return Some(found);
     }
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     if !shared.exists() {

@@ -5,7 +5,7 @@ use burnisher_models::{CausalLm, ComputeDtype, LoadConfig, ModelInput};
 use burnisher_train::LossModel;
 
 use crate::{
-    parity::{VARIANTS, adapter_dir, device, file_key, reference_batch, variant_file},
+    parity::{VARIANTS, adapter_dir, device, gradient_key, reference_batch, variant_file},
     support::{Tensors, fixture, json, values},
 };
 
@@ -66,7 +66,7 @@ fn bf16_stays_close_to_the_f32_reference() {
         visit_parameters(&mut model.clone(), &mut |name, parameter| {
             if parameter.is_trainable() {
                 got.extend(values(&parameter.take_gradient(&mut tape).expect("a gradient")));
-                want.extend_from_slice(tensors.floats(&format!("grad.{}", file_key(name))));
+                want.extend_from_slice(tensors.floats(&gradient_key(&tensors, name)));
             }
         });
         let expected: usize = tensors

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use burnisher_data::{BatchConfig, Batches, Encoded, Packing, Row, pack};
 use burnisher_kernels::DropoutKeys;
-use burnisher_lora::{LoraConfig, attach, train_all, visit_parameters};
+use burnisher_lora::{LoraConfig, TargetModules, attach, train_all, visit_parameters};
 use burnisher_models::{CausalLm, ComputeDtype, GradientCheckpointing, LoadConfig};
 use burnisher_quant::QuantConfig;
 use burnisher_train::{
@@ -14,20 +14,35 @@ use burnisher_train::{
 };
 use proptest::prelude::*;
 
-use crate::support::{assert_near_max, assert_relative, fixture, values};
+use crate::support::{SHARED_MODELS, assert_near_max, assert_relative, fixture, models, values};
 
 fn device() -> Device {
     Device::flex()
 }
 
 fn model(four_bit: bool, dropout: f64) -> CausalLm {
+    adapted("llama3", four_bit, dropout)
+}
+
+/// A model with an adapter on queries and values, or on what they are made by.
+fn adapted(name: &str, four_bit: bool, dropout: f64) -> CausalLm {
     let mut load = LoadConfig::new();
     if four_bit {
         load = load.with_quantize(QuantConfig::nf4().with_double_quant(true));
     }
-    let base = CausalLm::from_pretrained(fixture("models/llama3"), &load, &device()).unwrap();
-    let config = LoraConfig::new(4).with_lora_alpha(16.0).with_lora_dropout(dropout);
+    let dir = fixture(&format!("models/{name}"));
+    let base = CausalLm::from_pretrained(dir, &load, &device()).unwrap();
+    let targets = if name == "phi3" { vec!["qkv_proj"] } else { vec!["q_proj", "v_proj"] };
+    let config = LoraConfig::new(4)
+        .with_lora_alpha(16.0)
+        .with_lora_dropout(dropout)
+        .with_target_modules(TargetModules::suffixes(targets));
     attach(&config, base, 3, &device()).unwrap().0
+}
+
+/// A model of every kind of block that is there.
+fn block_kinds() -> Vec<&'static str> {
+    models().into_iter().filter(|name| *name == "llama3" || SHARED_MODELS.contains(name)).collect()
 }
 
 /// Documents of pseudo-random ids; the first half of each is not trained.
@@ -36,7 +51,7 @@ fn documents(lengths: &[usize]) -> Vec<Encoded> {
         .iter()
         .enumerate()
         .map(|(index, &length)| {
-            let ids = (0..length).map(|i| ((index * 131 + i * 17) % 380 + 3) as u32).collect();
+            let ids = (0..length).map(|i| ((index * 131 + i * 17) % 310 + 3) as u32).collect();
             let mask = (0..length).map(|i| i >= length / 2).collect();
             Encoded::new(ids, mask, index as u64)
         })
@@ -99,8 +114,9 @@ proptest! {
         lengths in prop::collection::vec(3usize..16, 1..9),
         dropout in any::<bool>(),
         four_bit in any::<bool>(),
+        name in prop::sample::select(block_kinds()),
     ) {
-        let model = perturbed(model(four_bit, 0.3));
+        let model = perturbed(adapted(name, four_bit, 0.3));
         let single = batches(&lengths);
         let packed = Batches::new(rows(&lengths, Packing::BestFit), BatchConfig::new(0));
         let (want_loss, want) = gradients(&model, &single, 4, dropout);
@@ -112,19 +128,19 @@ proptest! {
     }
 }
 
-/// Loss and every gradient, of LoRA in f32 and over 4 bits with dropout, and of all parameters.
+/// Loss and every gradient, of LoRA in f32 and over 4 bits with dropout, and of all parameters in every kind of block.
 #[test]
 fn checkpointing_changes_no_gradient() {
     let set = batches(&[9, 14, 3]);
-    let full = || {
-        let base = CausalLm::from_pretrained(fixture("models/llama3"), &LoadConfig::new(), &device());
-        train_all(base.unwrap()).unwrap()
+    let full = |name: &'static str| {
+        let dir = fixture(&format!("models/{name}"));
+        let base = CausalLm::from_pretrained(dir, &LoadConfig::new(), &device()).unwrap();
+        (name, train_all(base).unwrap())
     };
-    let models: [(&str, CausalLm); 3] = [
-        ("LoRA", perturbed(model(false, 0.0))),
-        ("QLoRA with dropout", perturbed(model(true, 0.3))),
-        ("full", full()),
-    ];
+    let adapters =
+        [("LoRA", perturbed(model(false, 0.0))), ("QLoRA with dropout", perturbed(model(true, 0.3)))];
+    let models: Vec<(&str, CausalLm)> =
+        adapters.into_iter().chain(block_kinds().into_iter().map(full)).collect();
     for (name, model) in models {
         let (loss, want) = gradients(&model, &set, 2, true);
         assert!(want.iter().all(|(_, gradient)| gradient.iter().any(|value| *value != 0.0)), "{name}");

@@ -74,7 +74,7 @@ pub struct GgufReport {
 }
 
 /// Writes the model in `dir` (config.json, dense weights, tokenizer and chat template) as a GGUF file for llama.cpp: of
-/// the families Llama, Mistral and Gemma, with a SentencePiece-like or a byte-level BPE tokenizer.
+/// the families Llama, Mistral, Gemma (the first) and Qwen 2, with a SentencePiece-like or a byte-level BPE tokenizer.
 ///
 /// Weights are read while they are written, a row at a time. Q and K of a Llama change the order of their rows, since
 /// llama.cpp turns neighbouring elements where Hugging Face turns the halves of a head; Gemma's norms have 1 added; a
