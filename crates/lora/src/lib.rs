@@ -18,27 +18,34 @@
 
 mod adapter;
 mod attach;
+mod combine;
 mod config;
 mod config_json;
 mod embedding;
 mod error;
 mod init;
+mod linalg;
 mod matcher;
 mod merge;
+mod mlx;
 mod parameters;
 mod peft;
+mod portable;
 mod projection;
 mod target;
 
 pub use crate::{
     adapter::LoraAdapter,
     attach::{AttachReport, attach, load_peft, save_peft},
+    combine::{CombinationType, CombineArithmetic, CombineConfig, MajoritySign, combine},
     config::{Bias, InitLoraWeights, LoraConfig},
     embedding::Embedding,
-    error::{LoraError, ShapeProblem, TensorProblems, UnsupportedField},
+    error::{LoraError, Problem, ShapeProblem, TensorProblems, UnsupportedField},
+    init::{Eva, EvaConfig, EvaStart, LoftqConfig, attach_eva, initial_adapter, save_peft_converted},
     merge::{merge, merge_and_unload, unmerge},
     parameters::{Adaptable, ParameterMut, Site, count_parameters, modules, train_all, visit_parameters},
     peft::{AdapterDtype, AdapterTensor, PeftFiles},
+    portable::{Obstacle, Outcome, Runtime, obstacles},
     projection::{Projection, Weight},
     target::{AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary},
 };
