@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, fmt, path::Path};
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 
 use crate::{
-    Adaptable, AdaptedModule, AdapterDtype, AdapterPlan, AdapterTensor, LoraConfig, LoraError, PeftFiles,
-    Site,
+    Adaptable, AdaptedModule, AdapterDtype, AdapterPlan, AdapterTensor, InitLoraWeights, LoraConfig,
+    LoraError, PeftFiles, Site,
     adapter::LoraAdapter,
-    count_parameters, init, modules,
+    count_parameters,
+    init::{self, InitialFactors},
+    modules,
     parameters::{ParameterMut, check_plain, compute_dtype},
     peft::keys,
     plan,
@@ -43,7 +45,8 @@ impl fmt::Display for AttachReport {
 ///
 /// # Errors
 /// [`LoraError`] when the configuration is invalid, a target matches nothing (the message lists what
-/// there is), a tied head is to be saved, or the model has an adapter already.
+/// there is), a tied head is to be saved, or the model has an adapter already; [`LoraError::Init`] when the
+/// initialisation does not fit some modules. EVA starts from data: [`attach_eva`](crate::attach_eva).
 pub fn attach<M: Adaptable>(
     config: &LoraConfig,
     mut model: M,
@@ -53,7 +56,16 @@ pub fn attach<M: Adaptable>(
     config.validate()?;
     check_plain(&mut model)?;
     let plan = checked_plan(config, &model)?;
+    if config.init_lora_weights() == InitLoraWeights::Eva {
+        let wanted = "an initialisation without data, or attach_eva, which has it";
+        return Err(LoraError::config("init_lora_weights", "\"eva\"", wanted));
+    }
+    init::start(config, &mut model, &plan, device)?;
+    let starts = initial_factors(&mut model);
     let make = |module: &AdaptedModule, [out, inn]: [usize; 2]| {
+        if let Some(start) = starts.get(&module.path) {
+            return (start.a.clone().to_device(device), start.b.clone().to_device(device));
+        }
         let (a, b) = init::factors(config.init_lora_weights(), seed, &module.path, module.r, inn, out);
         (matrix(a, [module.r, inn], device), matrix(b, [out, module.r], device))
     };
@@ -61,6 +73,10 @@ pub fn attach<M: Adaptable>(
 }
 
 /// Loads a PEFT directory onto the base model it was trained on; `is_trainable` to train it further.
+///
+/// If the files name an initialisation that changes the base (PiSSA, OLoRA, LoftQ), the base is changed first, as PEFT
+/// does. `pissa_niter_N` starts from random numbers: this crate's are the same each time, those of an adapter that
+/// PEFT trained are not known, and its base comes out slightly different, in PEFT too.
 ///
 /// # Errors
 /// [`LoraError::TensorMismatch`] listing every missing, unexpected and mis-shaped tensor (an adapter of
@@ -74,6 +90,8 @@ pub fn load_peft<M: Adaptable>(
     check_plain(&mut model)?;
     let PeftFiles { config, tensors } = PeftFiles::read(dir.as_ref())?;
     let plan = checked_plan(&config, &model)?;
+    // As PEFT does: the adapter was trained beside what its initialisation left of the base.
+    init::start(&config, &mut model, &plan, device)?;
     // Attach empty factors first: the model then tells which tensors the files must hold.
     let empty = |module: &AdaptedModule, [out, inn]: [usize; 2]| {
         let zeros = |shape: [usize; 2]| Tensor::<2>::zeros(shape, (device, DType::F32));
@@ -103,6 +121,10 @@ pub fn load_peft<M: Adaptable>(
 /// Saves the adapter that `config` describes as a PEFT directory: `adapter_config.json` and
 /// `adapter_model.safetensors`, whether it is being trained or was loaded frozen.
 ///
+/// An adapter that was started by PiSSA, OLoRA or LoftQ belongs to the base those left. Its files name the
+/// initialisation, as PEFT's do; [`load_peft`] and PEFT apply it to the base again. For programs that do not, there
+/// is [`save_peft_converted`](crate::save_peft_converted).
+///
 /// # Errors
 /// [`LoraError::NoAdapter`] for a module that `config` chooses and that has none; errors of files, with the
 /// path; files that were there before stay whole.
@@ -111,6 +133,11 @@ pub fn save_peft<M: Adaptable>(
     config: &LoraConfig,
     dir: impl AsRef<Path>,
 ) -> Result<(), LoraError> {
+    peft_files(model, config)?.write(dir.as_ref())
+}
+
+/// What [`save_peft`] writes.
+pub(crate) fn peft_files<M: Adaptable>(model: &M, config: &LoraConfig) -> Result<PeftFiles, LoraError> {
     let plan = checked_plan(config, model)?;
     let mut model = model.clone();
     let mut without = Vec::new();
@@ -138,10 +165,23 @@ pub fn save_peft<M: Adaptable>(
     });
     // PEFT writes the modules that a default or `all-linear` stood for.
     let config = config.clone().with_target_modules(plan.target_modules);
-    PeftFiles { config, tensors }.write(dir.as_ref())
+    Ok(PeftFiles { config, tensors })
 }
 
-fn checked_plan<M: Adaptable>(config: &LoraConfig, model: &M) -> Result<AdapterPlan, LoraError> {
+/// The factors that the base weights gave up.
+fn initial_factors<M: Adaptable>(model: &mut M) -> BTreeMap<String, InitialFactors> {
+    let mut starts = BTreeMap::new();
+    model.sites(&mut |path, site| {
+        if let Site::Projection(projection) | Site::Head(projection) = site
+            && let Some(initial) = &projection.initial
+        {
+            starts.insert(path.to_owned(), initial.clone());
+        }
+    });
+    starts
+}
+
+pub(crate) fn checked_plan<M: Adaptable>(config: &LoraConfig, model: &M) -> Result<AdapterPlan, LoraError> {
     let names_head = |name: &String| name == "lm_head";
     if model.is_head_tied() && config.modules_to_save().is_some_and(|names| names.iter().any(names_head)) {
         return Err(LoraError::TiedWeights { module: "lm_head".to_owned() });
@@ -149,7 +189,7 @@ fn checked_plan<M: Adaptable>(config: &LoraConfig, model: &M) -> Result<AdapterP
     plan(config, &modules(model), model.model_type())
 }
 
-fn install<M: Adaptable>(
+pub(crate) fn install<M: Adaptable>(
     config: &LoraConfig,
     mut model: M,
     plan: AdapterPlan,
@@ -219,6 +259,6 @@ fn each_saved<M: Adaptable>(
     });
 }
 
-fn matrix(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
+pub(crate) fn matrix(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
 }

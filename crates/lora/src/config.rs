@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     error::LoraError,
+    init::{EvaConfig, LoftqConfig},
     matcher::{ScalingRules, full_regex, layer_regex},
     target::TargetModules,
 };
@@ -35,6 +36,23 @@ pub enum InitLoraWeights {
     /// `A ~ U(-1/√in, 1/√in)`, `B ~ U(-1/√r, 1/√r)` (PEFT's `false`): for tests, the model
     /// starts changed.
     Random,
+    /// Both factors random, their product zero (PEFT's `"orthogonal"`); the rank must be even.
+    Orthogonal,
+    /// The leading singular triplets of the weight, which is left with the rest (PEFT's `"pissa"`;
+    /// Meng et al. 2024, arXiv:2404.02948). The base changes: see [`save_peft_converted`](crate::save_peft_converted).
+    Pissa,
+    /// [`InitLoraWeights::Pissa`] by so many subspace iterations (PEFT's `"pissa_niter_N"`): much
+    /// faster for large weights.
+    PissaNiter(usize),
+    /// The first columns and rows of the weight's QR decomposition (PEFT's `"olora"`; Büyükakyüz 2024,
+    /// arXiv:2406.01775). The base changes, as with PiSSA.
+    Olora,
+    /// What quantization loses, while the base becomes the quantized one (PEFT's `"loftq"`; Li et al. 2023,
+    /// arXiv:2310.08659), as [`LoraConfig::loftq_config`] says.
+    Loftq,
+    /// The main directions of each module's inputs, with ranks moved to where they explain most (PEFT's
+    /// `"eva"`; Paischer et al. 2024, arXiv:2410.07170). Attached by [`attach_eva`](crate::attach_eva).
+    Eva,
 }
 
 /// The configuration of a LoRA adapter: PEFT's `LoraConfig` for plain and rank-stabilised LoRA.
@@ -68,6 +86,8 @@ pub struct LoraConfig {
     pub(crate) use_rslora: bool,
     pub(crate) modules_to_save: Option<Vec<String>>,
     pub(crate) init_lora_weights: InitLoraWeights,
+    pub(crate) loftq_config: Option<LoftqConfig>,
+    pub(crate) eva_config: Option<EvaConfig>,
     pub(crate) task_type: Option<String>,
     pub(crate) base_model_name_or_path: Option<String>,
     pub(crate) revision: Option<String>,
@@ -96,6 +116,8 @@ impl LoraConfig {
             use_rslora: false,
             modules_to_save: None,
             init_lora_weights: InitLoraWeights::Kaiming,
+            loftq_config: None,
+            eva_config: None,
             task_type: None,
             base_model_name_or_path: None,
             revision: None,
@@ -171,6 +193,16 @@ impl LoraConfig {
     /// How a fresh adapter starts.
     pub fn init_lora_weights(&self) -> InitLoraWeights {
         self.init_lora_weights
+    }
+
+    /// How LoftQ starts; by default 4 bits and one iteration.
+    pub fn loftq_config(&self) -> LoftqConfig {
+        self.loftq_config.unwrap_or_default()
+    }
+
+    /// How EVA starts; by default as PEFT.
+    pub fn eva_config(&self) -> EvaConfig {
+        self.eva_config.unwrap_or_default()
     }
 
     /// PEFT's task type, such as `CAUSAL_LM`; carried, not used.
@@ -272,6 +304,18 @@ impl LoraConfig {
         self
     }
 
+    /// Sets how LoftQ starts.
+    pub fn with_loftq_config(mut self, loftq_config: LoftqConfig) -> Self {
+        self.loftq_config = Some(loftq_config);
+        self
+    }
+
+    /// Sets how EVA starts.
+    pub fn with_eva_config(mut self, eva_config: EvaConfig) -> Self {
+        self.eva_config = Some(eva_config);
+        self
+    }
+
     /// Sets PEFT's task type.
     pub fn with_task_type(mut self, task_type: impl Into<String>) -> Self {
         self.task_type = Some(task_type.into());
@@ -313,12 +357,34 @@ impl LoraConfig {
         ScalingRules::new(self)?;
         self.validate_targets()?;
         self.validate_layers()?;
+        self.validate_init()?;
         match &self.task_type {
             Some(task) if !TASK_TYPES.contains(&task.as_str()) => {
                 Err(LoraError::config("task_type", format_args!("{task:?}"), &one_of(&TASK_TYPES)))
             }
             _ => Ok(()),
         }
+    }
+
+    fn validate_init(&self) -> Result<(), LoraError> {
+        if let Some(loftq) = &self.loftq_config {
+            if self.init_lora_weights != InitLoraWeights::Loftq {
+                let wanted = "nothing, because init_lora_weights is not \"loftq\"";
+                return Err(LoraError::config("loftq_config", "given", wanted));
+            }
+            loftq.validate()?;
+        }
+        if let Some(eva) = &self.eva_config {
+            eva.validate()?;
+        }
+        if self.init_lora_weights == InitLoraWeights::Orthogonal {
+            let ranks = self.rank_pattern.iter().map(|(_, r)| *r).chain([self.r]);
+            if let Some(odd) = ranks.into_iter().find(|r| r % 2 != 0) {
+                let wanted = "an even rank, because init_lora_weights is \"orthogonal\"";
+                return Err(LoraError::config("r", odd, wanted));
+            }
+        }
+        Ok(())
     }
 
     fn validate_targets(&self) -> Result<(), LoraError> {

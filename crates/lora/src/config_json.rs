@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     config::{Bias, InitLoraWeights, LoraConfig},
     error::{LoraError, UnsupportedField},
+    init::{EvaConfig, LoftqConfig},
     target::TargetModules,
 };
 
@@ -15,17 +16,15 @@ const PEFT_VERSION: &str = "0.21.2";
 
 /// The fields PEFT 0.21 writes that this crate does not implement, with the value that means
 /// "off". Any other value but null is an error; the value here is what is written.
-fn fixed_fields() -> [(&'static str, Value); 21] {
+fn fixed_fields() -> [(&'static str, Value); 19] {
     [
         ("alora_invocation_tokens", Value::Null),
         ("arrow_config", Value::Null),
         ("corda_config", Value::Null),
         ("ensure_weight_tying", json!(false)),
-        ("eva_config", Value::Null),
         ("fan_in_fan_out", json!(false)),
         ("kasa_config", Value::Null),
         ("layer_replication", Value::Null),
-        ("loftq_config", json!({})),
         ("lora_bias", json!(false)),
         ("lora_ga_config", Value::Null),
         ("megatron_config", Value::Null),
@@ -105,6 +104,9 @@ impl LoraConfig {
             fields.read("bias", "\"none\", \"all\" or \"lora_only\"", bias_from_json)?.unwrap_or_default();
         config.use_rslora = fields.read("use_rslora", "true or false", Value::as_bool)?.unwrap_or(false);
         config.modules_to_save = fields.read("modules_to_save", "a list of module names", texts)?;
+        config.loftq_config =
+            fields.read("loftq_config", LoftqConfig::WANTED, LoftqConfig::from_json)?.flatten();
+        config.eva_config = fields.read("eva_config", EvaConfig::WANTED, EvaConfig::from_json)?;
         config.task_type = fields.read("task_type", "a string", text)?;
         config.base_model_name_or_path = fields.read("base_model_name_or_path", "a string", text)?;
         config.revision = fields.read("revision", "a string", text)?;
@@ -133,11 +135,13 @@ impl LoraConfig {
             ("auto_mapping", self.auto_mapping.clone().unwrap_or(Value::Null)),
             ("base_model_name_or_path", json!(self.base_model_name_or_path)),
             ("bias", json!(bias_to_json(self.bias))),
+            ("eva_config", self.eva_json()),
             ("exclude_modules", json!(self.exclude_modules.as_ref().map(target_to_json))),
             ("inference_mode", json!(true)),
             ("init_lora_weights", init_to_json(self.init_lora_weights)),
             ("layers_pattern", json!(self.layers_pattern)),
             ("layers_to_transform", json!(self.layers_to_transform)),
+            ("loftq_config", self.loftq_json()),
             ("lora_alpha", number(self.lora_alpha)),
             ("lora_dropout", json!(self.lora_dropout)),
             ("modules_to_save", json!(self.modules_to_save)),
@@ -153,6 +157,20 @@ impl LoraConfig {
         let fields: Map<String, Value> =
             fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         ascii(&format!("{:#}", Value::Object(fields)))
+    }
+
+    fn loftq_json(&self) -> Value {
+        match self.init_lora_weights {
+            InitLoraWeights::Loftq => self.loftq_config().to_json(),
+            _ => json!({}),
+        }
+    }
+
+    fn eva_json(&self) -> Value {
+        match (self.init_lora_weights, self.eva_config) {
+            (InitLoraWeights::Eva, _) => self.eva_config().to_json(),
+            (_, given) => json!(given.map(|eva| eva.to_json())),
+        }
     }
 
     fn rank_pattern_json(&self) -> Value {
@@ -284,11 +302,27 @@ fn bias_to_json(bias: Bias) -> &'static str {
     }
 }
 
+/// The initialisations that have a name.
+const NAMED_INITS: [(InitLoraWeights, &str); 6] = [
+    (InitLoraWeights::Gaussian, "gaussian"),
+    (InitLoraWeights::Orthogonal, "orthogonal"),
+    (InitLoraWeights::Pissa, "pissa"),
+    (InitLoraWeights::Olora, "olora"),
+    (InitLoraWeights::Loftq, "loftq"),
+    (InitLoraWeights::Eva, "eva"),
+];
+
+const PISSA_NITER: &str = "pissa_niter_";
+
 fn init_from_json(value: &Value) -> Option<InitLoraWeights> {
     match value {
         Value::Null | Value::Bool(true) => Some(InitLoraWeights::Kaiming),
         Value::Bool(false) => Some(InitLoraWeights::Random),
-        Value::String(name) if name.eq_ignore_ascii_case("gaussian") => Some(InitLoraWeights::Gaussian),
+        Value::String(name) => {
+            let named = NAMED_INITS.iter().find(|(_, known)| name.eq_ignore_ascii_case(known));
+            let niter = || name.strip_prefix(PISSA_NITER)?.parse().ok().map(InitLoraWeights::PissaNiter);
+            named.map(|(init, _)| *init).or_else(niter)
+        }
         _ => None,
     }
 }
@@ -296,13 +330,21 @@ fn init_from_json(value: &Value) -> Option<InitLoraWeights> {
 fn init_to_json(init: InitLoraWeights) -> Value {
     match init {
         InitLoraWeights::Kaiming => json!(true),
-        InitLoraWeights::Gaussian => json!("gaussian"),
         InitLoraWeights::Random => json!(false),
+        InitLoraWeights::PissaNiter(iterations) => json!(format!("{PISSA_NITER}{iterations}")),
+        named => json!(NAMED_INITS.iter().find(|(init, _)| *init == named).map(|(_, name)| name)),
+    }
+}
+
+impl InitLoraWeights {
+    /// The value in adapter_config.json.
+    pub(crate) fn shown(self) -> String {
+        init_to_json(self).to_string()
     }
 }
 
 /// A number as Python writes it: PEFT declares alphas to be integers, readers may insist.
-fn number(value: f64) -> Value {
+pub(crate) fn number(value: f64) -> Value {
     // Up to 2⁵³ every whole f64 is that integer.
     if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
         json!(value as i64)

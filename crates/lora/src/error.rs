@@ -176,6 +176,31 @@ pub enum LoraError {
         /// Every such parameter, with the reparameterization's name.
         parameters: Vec<String>,
     },
+
+    /// An initialisation that does not fit some modules. All of them.
+    #[error("init_lora_weights {init} does not fit: {}", listed(.problems))]
+    Init {
+        /// The initialisation, as in adapter_config.json.
+        init: String,
+        /// What does not fit, module by module.
+        problems: Vec<Problem>,
+    },
+
+    /// Adapters that cannot be combined. All reasons at once.
+    #[error("the adapters cannot be combined: {}", listed(.problems))]
+    Combine {
+        /// Every reason.
+        problems: Vec<Problem>,
+    },
+
+    /// An adapter that another form cannot express. All reasons at once.
+    #[error("the adapter cannot become {wanted}: {}", listed(.problems))]
+    Convert {
+        /// The form that was wanted.
+        wanted: String,
+        /// Every reason.
+        problems: Vec<Problem>,
+    },
 }
 
 impl LoraError {
@@ -187,6 +212,29 @@ impl LoraError {
     /// This error, met in `path`.
     pub(crate) fn in_file(self, path: impl Into<PathBuf>) -> Self {
         Self::InFile { path: path.into(), source: Box::new(self) }
+    }
+}
+
+/// Something that is not as it would have to be: where, what was found, and what was wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The module, tensor or field.
+    pub place: String,
+    /// What is there.
+    pub found: String,
+    /// What would have been right.
+    pub wanted: String,
+}
+
+impl Problem {
+    pub(crate) fn new(place: impl fmt::Display, found: impl fmt::Display, wanted: impl fmt::Display) -> Self {
+        Self { place: place.to_string(), found: found.to_string(), wanted: wanted.to_string() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: found {}, wanted {}", self.place, self.found, self.wanted)
     }
 }
 
@@ -259,6 +307,11 @@ impl fmt::Display for ShapeProblem {
 
 fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Problems, `; ` between them: their texts hold commas.
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn quoted(names: &[String]) -> String {

@@ -22,15 +22,19 @@
 mod adapter;
 mod any;
 mod attach;
+mod combine;
 mod config;
 mod config_json;
 mod embedding;
 mod error;
 mod init;
+mod linalg;
 mod matcher;
 mod merge;
+mod mlx;
 mod parameters;
 mod peft;
+mod portable;
 mod projection;
 mod target;
 
@@ -41,12 +45,15 @@ pub use crate::{
         merge_module, save_module_peft, without_adapters,
     },
     attach::{AttachReport, attach, load_peft, save_peft},
+    combine::{CombinationType, CombineArithmetic, CombineConfig, MajoritySign, combine},
     config::{Bias, InitLoraWeights, LoraConfig},
     embedding::Embedding,
-    error::{LoraError, ShapeProblem, TensorProblems, UnsupportedField},
+    error::{LoraError, Problem, ShapeProblem, TensorProblems, UnsupportedField},
+    init::{Eva, EvaConfig, EvaStart, LoftqConfig, attach_eva, initial_adapter, save_peft_converted},
     merge::{merge, merge_and_unload, unmerge},
     parameters::{Adaptable, ParameterMut, Site, count_parameters, modules, train_all, visit_parameters},
     peft::{AdapterDtype, AdapterTensor, PeftFiles},
+    portable::{Obstacle, Outcome, Runtime, obstacles},
     projection::{Projection, Weight},
     target::{AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary},
 };

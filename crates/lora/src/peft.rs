@@ -54,6 +54,11 @@ pub(crate) mod keys {
         format!("{PREFIX}{path}{BASE_LAYER}.bias")
     }
 
+    /// The module's path in the model, from the part of a name before the tensor's own.
+    pub(crate) fn module_path(module: &str) -> &str {
+        module.strip_prefix(PREFIX).unwrap_or(module)
+    }
+
     /// For the frozen weight of an adapted module, which PEFT saves along with an adapted head: the names
     /// of the module's `A` and `B`.
     pub(crate) fn factors_beside(key: &str) -> Option<[String; 2]> {
@@ -251,7 +256,7 @@ fn base_weight_shape(name: &str, expected: &BTreeMap<String, Vec<usize>>) -> Opt
     }
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, AdapterTensor>, LoraError> {
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, AdapterTensor>, LoraError> {
     let lies = |message: String| LoraError::Safetensors { path: path.into(), message };
     check_offsets(bytes).map_err(&lies)?;
     let file = SafeTensors::deserialize(bytes)
@@ -307,7 +312,7 @@ fn check_offsets(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn encode(path: &Path, tensors: &BTreeMap<String, AdapterTensor>) -> Result<Vec<u8>, LoraError> {
+pub(crate) fn encode(path: &Path, tensors: &BTreeMap<String, AdapterTensor>) -> Result<Vec<u8>, LoraError> {
     let not_finite: Vec<String> = tensors
         .iter()
         .filter(|(_, tensor)| !tensor.values.iter().all(|&value| tensor.dtype.holds(value)))
@@ -358,7 +363,7 @@ fn without_adapter_name(name: &str) -> String {
 }
 
 /// The bytes, on the disk, in a file beside `path` that can be renamed to it.
-fn stage(dir: &Path, path: &Path, bytes: &[u8]) -> Result<NamedTempFile, LoraError> {
+pub(crate) fn stage(dir: &Path, path: &Path, bytes: &[u8]) -> Result<NamedTempFile, LoraError> {
     let failed = |source| LoraError::Write { path: PathBuf::from(path), source };
     let mut builder = tempfile::Builder::new();
     builder.prefix(".adapter-").suffix(".tmp");
@@ -375,7 +380,7 @@ fn stage(dir: &Path, path: &Path, bytes: &[u8]) -> Result<NamedTempFile, LoraErr
 }
 
 /// Makes the renames in a directory last. Windows has no such operation.
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { fs::File::open(dir)?.sync_all() } else { Ok(()) }
 }
 

@@ -9,7 +9,7 @@ use burnisher_kernels::{
     trained_linear,
 };
 
-use crate::adapter::LoraAdapter;
+use crate::{adapter::LoraAdapter, init::InitialFactors};
 
 /// How a projection's weight `[out, in]` is stored.
 #[derive(Module, Debug)]
@@ -68,12 +68,15 @@ pub struct Projection {
     pub(crate) adapter: Option<LoraAdapter>,
     /// The base weight as it was, while the adapter is merged into `weight`.
     pub(crate) unmerged: Option<Weight>,
+    /// The adapter as it started, if that took something out of the weight.
+    #[module(skip)]
+    pub(crate) initial: Option<InitialFactors>,
 }
 
 impl Projection {
     /// A projection with a frozen bias, if it has one.
     pub fn new(weight: Weight, bias: Option<Tensor<1>>) -> Self {
-        Self { weight, bias: bias.map(frozen), adapter: None, unmerged: None }
+        Self { weight, bias: bias.map(frozen), adapter: None, unmerged: None, initial: None }
     }
 
     /// `[.., in] -> [.., out]`; `keys` switches the adapter's dropout on. `x` is a tensor, or an input that several

@@ -110,11 +110,7 @@ pub(crate) fn expected(config: &ModelConfig) -> Vec<ExpectedTensor> {
     let mut tensors = vec![ExpectedTensor::required(EMBEDDING, [vocab, hidden])];
     for layer in 0..config.num_hidden_layers {
         let path = |name: &str| format!("model.layers.{layer}.{name}");
-        let rows = match config.fused_projections {
-            true => fused(config).to_vec(),
-            false => separate(config).to_vec(),
-        };
-        for (name, [out, inn], has_bias) in rows {
+        for (name, [out, inn], has_bias) in projections(config) {
             tensors.push(ExpectedTensor::required(path(name) + ".weight", [out, inn]));
             if has_bias {
                 tensors.push(ExpectedTensor::required(path(name) + ".bias", [out]));

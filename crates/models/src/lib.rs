@@ -44,8 +44,8 @@ pub use crate::{
     checkpoint::{Checkpoint, CheckpointDtype, ExpectedTensor, Presence, TensorEntry},
     checkpointing::GradientCheckpointing,
     config::{
-        Family, GenerationConfig, LayerType, LlamaShape, ModelConfig, QuantizationConfig,
-        QuantizationMethod, RopeConfig, RopeScaling,
+        Family, GenerationConfig, LayerType, LlamaShape, ModelConfig, QuantizationConfig, QuantizationMethod,
+        RopeConfig, RopeScaling,
     },
     decoder::{CausalLm, ModelInput},
     error::{CheckpointProblem, ConfigProblem, ModelError},

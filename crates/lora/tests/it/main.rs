@@ -2,6 +2,8 @@
 
 mod any;
 mod any_peft;
+mod combine;
 mod config;
+mod mlx;
 mod peft_files;
 mod target;

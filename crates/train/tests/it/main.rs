@@ -3,6 +3,7 @@
 mod atomic;
 mod bf16;
 mod config;
+mod inits;
 mod parity;
 mod properties;
 mod replay;

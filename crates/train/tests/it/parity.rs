@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// Model and adapter of every supported variant; a 4-bit base is marked.
-pub(crate) const VARIANTS: [(&str, &str); 28] = [
+pub(crate) const VARIANTS: [(&str, &str); 32] = [
     ("llama2", "lora_qv"),
     ("llama2", "lora_all_linear"),
     ("llama2", "rslora"),
@@ -30,6 +30,10 @@ pub(crate) const VARIANTS: [(&str, &str); 28] = [
     ("llama2", "modules_to_save_lm_head"),
     ("llama2", "modules_to_save_embed_and_head"),
     ("llama2", "r1_high_alpha"),
+    ("llama2", "pissa"),
+    ("llama2", "olora"),
+    ("llama2", "loftq4_iter1"),
+    ("llama2", "loftq4_iter5"),
     ("llama3", "lora_qv"),
     ("llama-sharded", "lora_qv"),
     ("llama-bias-linear", "lora_qv"),

@@ -1,4 +1,4 @@
-//! Initial values of adapters.
+//! Initial values that are drawn, from nothing but a seed.
 //!
 //! The numbers are a function of the seed, the module's path and the factor alone: neither the
 //! order in which modules are attached nor the device changes them. Distributions are those of
@@ -9,12 +9,16 @@ use std::f64::consts::TAU;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::InitLoraWeights;
+use crate::{
+    config::InitLoraWeights,
+    linalg::{Matrix, qr},
+};
 
 /// The factors `A` `[r, in_features]` and `B` `[out_features, r]` of a projection's fresh adapter, row-major.
 ///
 /// Kaiming: `A ~ U(-1/√in, 1/√in)`, `B = 0`. Gaussian: `A ~ N(0, (1/r)²)`, `B = 0`.
-/// Random: `A ~ U(-1/√in, 1/√in)`, `B ~ U(-1/√r, 1/√r)`.
+/// Random: `A ~ U(-1/√in, 1/√in)`, `B ~ U(-1/√r, 1/√r)`. Orthogonal: see [`orthogonal`].
+/// An initialisation from weights or data, whose values come from elsewhere, is Kaiming here.
 pub(crate) fn factors(
     init: InitLoraWeights,
     seed: u64,
@@ -25,21 +29,52 @@ pub(crate) fn factors(
 ) -> (Vec<f32>, Vec<f32>) {
     let (mut for_a, mut for_b) = (generator(seed, path, 0), generator(seed, path, 1));
     let bound = |fan_in: usize| 1.0 / (fan_in as f64).sqrt();
-    let a = match init {
-        InitLoraWeights::Kaiming | InitLoraWeights::Random => {
-            uniform(&mut for_a, r * in_features, bound(in_features))
+    match init {
+        InitLoraWeights::Gaussian => {
+            (normal(&mut for_a, r * in_features, 1.0 / r as f64), vec![0.0; out_features * r])
         }
-        InitLoraWeights::Gaussian => normal(&mut for_a, r * in_features, 1.0 / r as f64),
+        InitLoraWeights::Random => (
+            uniform(&mut for_a, r * in_features, bound(in_features)),
+            uniform(&mut for_b, out_features * r, bound(r)),
+        ),
+        InitLoraWeights::Orthogonal => orthogonal(seed, path, r, in_features, out_features),
+        _ => (uniform(&mut for_a, r * in_features, bound(in_features)), vec![0.0; out_features * r]),
+    }
+}
+
+/// Factors that are both not zero while `B·A` is: `A = (N₁·Q₁)ᵀ/10` and `B = N₂·Q₂/10` with the even and
+/// the odd rows `Q₁`, `Q₂` of a random orthogonal matrix `[r, r]`, `r` even, and standard normal `N₁ [in, r/2]`,
+/// `N₂ [out, r/2]` (peft 0.21, `orthogonal_init`).
+fn orthogonal(
+    seed: u64,
+    path: &str,
+    r: usize,
+    in_features: usize,
+    out_features: usize,
+) -> (Vec<f32>, Vec<f32>) {
+    let draw = |factor: u64, rows: usize, cols: usize| {
+        let values = normal(&mut generator(seed, path, factor), rows * cols, 1.0);
+        Matrix::from_f32(rows, cols, &values)
     };
-    let b = match init {
-        InitLoraWeights::Kaiming | InitLoraWeights::Gaussian => vec![0.0; out_features * r],
-        InitLoraWeights::Random => uniform(&mut for_b, out_features * r, bound(r)),
+    let (q, _) = qr(&draw(2, r, r));
+    let half = |first: usize| {
+        let rows =
+            (first..r).step_by(2).take(r / 2).flat_map(|row| q.row(row).iter().map(|value| value / 10.0));
+        Matrix::new(r / 2, r, rows.collect())
     };
-    (a, b)
+    let a = draw(0, in_features, r / 2).matmul(&half(0)).transpose();
+    let b = draw(1, out_features, r / 2).matmul(&half(1));
+    (a.to_f32(), b.to_f32())
+}
+
+/// Standard normal values for the start of a subspace iteration, the same for every seed: a file that only
+/// names the initialisation then leads back to the same base.
+pub(crate) fn subspace_start(path: &str, rows: usize, cols: usize) -> Matrix {
+    Matrix::from_f32(rows, cols, &normal(&mut generator(0, path, 3), rows * cols, 1.0))
 }
 
 /// The stream of random numbers of one factor of one module.
-fn generator(seed: u64, path: &str, factor: u64) -> ChaCha8Rng {
+pub(crate) fn generator(seed: u64, path: &str, factor: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&fnv1a(path).to_le_bytes());
@@ -57,7 +92,7 @@ fn fnv1a(text: &str) -> u64 {
 }
 
 /// A number in [0, 1) with 53 random bits.
-fn unit(generator: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn unit(generator: &mut ChaCha8Rng) -> f64 {
     (generator.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
@@ -129,6 +164,26 @@ mod tests {
         assert_ne!(a, random(2, PATH).0);
         assert_ne!(a, random(1, "model.layers.1.self_attn.q_proj").0);
         assert_ne!(a[0] * 32.0, b[0] * 4.0);
+    }
+
+    #[test]
+    fn orthogonal_factors_start_unchanged_and_have_gradients() {
+        let (r, inn, out) = (6, 40, 24);
+        let (a, b) = factors(InitLoraWeights::Orthogonal, 3, PATH, r, inn, out);
+        let (a, b) = (Matrix::from_f32(r, inn, &a), Matrix::from_f32(out, r, &b));
+        let largest =
+            |matrix: &Matrix| matrix.values.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+        assert!(largest(&b.matmul(&a)) < 1e-7);
+        // r/2 products of N(0, 1) with unit rows, over 10: each row of A has variance of about 1/200.
+        for factor in [&a, &b] {
+            let mean =
+                factor.values.iter().map(|value| value * value).sum::<f64>() / factor.values.len() as f64;
+            assert!((0.5..2.0).contains(&(mean * 200.0)), "{mean}");
+        }
+        assert_ne!(
+            a,
+            Matrix::from_f32(r, inn, &factors(InitLoraWeights::Orthogonal, 4, PATH, r, inn, out).0)
+        );
     }
 
     #[test]
