@@ -3,7 +3,6 @@
 //! Work is cut into pieces of a fixed size, whatever the number of threads: on one machine results are the same, and a
 //! resumed run goes on bit for bit.
 
-pub(crate) mod adamw;
 pub(crate) mod attention;
 pub(crate) mod cross_entropy;
 pub(crate) mod dropout;
@@ -12,6 +11,7 @@ pub(crate) mod embedding;
 pub(crate) mod level;
 pub(crate) mod linear;
 pub(crate) mod product;
+pub(crate) mod update;
 mod vector;
 
 use std::marker::PhantomData;
