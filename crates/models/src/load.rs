@@ -6,7 +6,7 @@ use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor,
 use burnisher_kernels::FourBitWeight;
 use burnisher_lora::Weight;
 use burnisher_quant::{QuantConfig, QuantState, RawDtype, RawTensor, SourceDtype};
-use half::bf16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::{
@@ -23,6 +23,8 @@ pub enum ComputeDtype {
     F32,
     /// bfloat16.
     Bf16,
+    /// IEEE 754's 16-bit floats, for training with a scaled loss.
+    F16,
 }
 
 impl ComputeDtype {
@@ -31,6 +33,7 @@ impl ComputeDtype {
         match self {
             Self::F32 => FloatDType::F32,
             Self::Bf16 => FloatDType::BF16,
+            Self::F16 => FloatDType::F16,
         }
     }
 
@@ -38,6 +41,7 @@ impl ComputeDtype {
         match self {
             Self::F32 => CheckpointDtype::F32,
             Self::Bf16 => CheckpointDtype::BF16,
+            Self::F16 => CheckpointDtype::F16,
         }
     }
 
@@ -52,6 +56,10 @@ impl ComputeDtype {
             Self::F32 => TensorData::new(values, shape),
             Self::Bf16 => {
                 let values: Vec<bf16> = values.into_par_iter().map(bf16::from_f32).collect();
+                TensorData::new(values, shape)
+            }
+            Self::F16 => {
+                let values: Vec<f16> = values.into_par_iter().map(f16::from_f32).collect();
                 TensorData::new(values, shape)
             }
         };

@@ -146,7 +146,13 @@ mod tests {
     }
 
     /// One element after the other; the codes by the definition of the map.
-    fn step_reference(codes: &mut [u8], absmax: &mut [f32], parameter: &mut [f32], gradient: &[f32], rate: f32) {
+    fn step_reference(
+        codes: &mut [u8],
+        absmax: &mut [f32],
+        parameter: &mut [f32],
+        gradient: &[f32],
+        rate: f32,
+    ) {
         let map = DynamicMap::Signed.values();
         for (block, absmax) in absmax.iter_mut().enumerate() {
             let range = block * 256..codes.len().min(block * 256 + 256);
@@ -190,7 +196,11 @@ mod tests {
                 step_reference(&mut wanted_codes, &mut wanted_absmax, &mut wanted, &gradient, rate);
                 assert_eq!(left_out, bad, "{count} elements, step {step}");
                 assert_eq!(parameter, wanted, "{count} elements, step {step}");
-                assert_eq!((&codes, &absmax), (&wanted_codes, &wanted_absmax), "{count} elements, step {step}");
+                assert_eq!(
+                    (&codes, &absmax),
+                    (&wanted_codes, &wanted_absmax),
+                    "{count} elements, step {step}"
+                );
             }
             EightBitState::new(DynamicMap::Signed, codes, absmax, 256).expect("a state that can be stored");
         }
@@ -201,15 +211,18 @@ mod tests {
         let message = |options: Lion8bit, absmax: usize, gradient: usize, rate| {
             let (mut codes, mut absmax) = (vec![0; 300], vec![0.0; absmax]);
             let gradient = vec![1.0; gradient];
-            options.step(&mut codes, &mut absmax, &mut [1.0; 300], &gradient, rate).expect_err("an error").to_string()
+            options
+                .step(&mut codes, &mut absmax, &mut [1.0; 300], &gradient, rate)
+                .expect_err("an error")
+                .to_string()
         };
         assert_eq!(message(OPTIONS, 1, 300, 0.1), "absmax: found 1 elements, wanted 2");
         assert_eq!(message(OPTIONS, 2, 299, 0.1), "gradient: found 299 elements, wanted 300");
-        assert_eq!(
-            message(OPTIONS, 2, 300, f64::NAN),
-            "option learning_rate is NaN, wanted a finite number"
-        );
+        assert_eq!(message(OPTIONS, 2, 300, f64::NAN), "option learning_rate is NaN, wanted a finite number");
         let options = Lion8bit { beta_2: 1.0, ..OPTIONS };
-        assert_eq!(message(options, 2, 300, 0.1), "option beta_2 is 1, wanted a number from 0 up to, not including, 1");
+        assert_eq!(
+            message(options, 2, 300, 0.1),
+            "option beta_2 is 1, wanted a number from 0 up to, not including, 1"
+        );
     }
 }

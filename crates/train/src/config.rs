@@ -3,11 +3,13 @@
 mod check;
 mod convert;
 mod fields;
+mod optim;
 mod ordered_map;
 mod validate;
 
 pub(crate) use check::{check_fields, describe, nearest_field, normalise};
 pub(crate) use fields::{Field, Kind, Need, SECTIONS};
+pub use optim::Optim;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -96,6 +98,8 @@ pub enum ComputeDtype {
     F32,
     /// bfloat16.
     Bf16,
+    /// IEEE 754's 16-bit floating point; training scales the loss.
+    F16,
 }
 
 /// Which activations are computed again in the backward pass: less memory for more time.
@@ -354,14 +358,42 @@ pub struct TrainConfig {
     /// The warm-up as a part of all steps, in [0, 1], rounded up. Default: `warmup_steps` counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_ratio: Option<f64>,
-    /// AdamW's decoupled weight decay; not on biases and norms. Default 0.
+    /// The optimizer. Default `adamw_torch`.
+    pub optim: Optim,
+    /// With a paged optimizer: the file of its state, which goes away at the end. Default: a file without a name in the
+    /// output directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optim_page_file: Option<PathBuf>,
+    /// Weight decay, decoupled but for `sgd`; not on biases and norms. Default 0.
     pub weight_decay: f64,
-    /// AdamW's decay of the first moment, in [0, 1). Default 0.9.
+    /// AdamW's decay of the first moment, or the part of the momentum in Lion's direction, in [0, 1). Default 0.9.
     pub beta1: f64,
-    /// AdamW's decay of the second moment, in [0, 1). Default 0.999.
+    /// AdamW's decay of the second moment, or Lion's of its momentum, in [0, 1). Default 0.999, as in Hugging Face's
+    /// `Trainer` for Lion too; Lion by itself has 0.99.
     pub beta2: f64,
     /// AdamW's ε. Default 1e-8.
     pub epsilon: f64,
+    /// With `sgd`: what remains of the earlier direction, in [0, 1). Default 0.9; PyTorch's is 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<f64>,
+    /// With `adafactor`: whether the rate is multiplied by the root mean square of each parameter. Default false, as in
+    /// Hugging Face's `Trainer`.
+    pub scale_parameter: bool,
+    /// With `adafactor`: whether the rate is `min(1e-2, 1/√t)` in step t, whatever `learning_rate` and `schedule` are.
+    /// Default false.
+    pub relative_step: bool,
+    /// With `relative_step`: whether it is `min(1e-6·t, 1/√t)`. Default false.
+    pub warmup_init: bool,
+    /// LoRA+ (arXiv:2402.12354): B's learning rate over A's. Default: both have one rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loraplus_lr_ratio: Option<f64>,
+    /// With `loraplus_lr_ratio`: the learning rate of an embedding's adapters. Default 1e-6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loraplus_lr_embedding: Option<f64>,
+    /// Whether the model computes in f16, with the loss scaled. Default false: in `model.dtype`.
+    pub fp16: bool,
+    /// Whether the model computes in bf16. Default false: in `model.dtype`.
+    pub bf16: bool,
     /// Largest L2 norm of all gradients together; longer ones are scaled down. 0 turns this off.
     /// Default 1.
     pub max_grad_norm: f64,
@@ -384,6 +416,14 @@ pub struct TrainConfig {
     pub resume: Resume,
 }
 
+impl TrainConfig {
+    /// What remains of the earlier direction with `sgd`, unless `momentum` says something else.
+    pub const MOMENTUM: f64 = 0.9;
+
+    /// The learning rate of an embedding's adapters with LoRA+, unless `loraplus_lr_embedding` says something else.
+    pub const LORAPLUS_LR_EMBEDDING: f64 = 1e-6;
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
@@ -396,10 +436,20 @@ impl Default for TrainConfig {
             schedule: LrSchedule::Linear,
             warmup_steps: None,
             warmup_ratio: None,
+            optim: Optim::AdamwTorch,
+            optim_page_file: None,
             weight_decay: 0.0,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
+            momentum: None,
+            scale_parameter: false,
+            relative_step: false,
+            warmup_init: false,
+            loraplus_lr_ratio: None,
+            loraplus_lr_embedding: None,
+            fp16: false,
+            bf16: false,
             max_grad_norm: 1.0,
             log_every: 10,
             eval_every: None,

@@ -132,7 +132,8 @@ impl Adamw8bitState {
             codes_2: &mut self.second.codes,
             absmax_2: &mut self.second.absmax,
         };
-        let left_out = slices.step(block_size, self.steps + 1, parameter, gradient, options, learning_rate)?;
+        let left_out =
+            slices.step(block_size, self.steps + 1, parameter, gradient, options, learning_rate)?;
         self.steps += 1;
         Ok(left_out)
     }

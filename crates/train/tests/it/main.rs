@@ -3,8 +3,11 @@
 mod atomic;
 mod bf16;
 mod config;
+mod f16;
+mod optimizers;
 mod parity;
 mod properties;
+mod recipe;
 mod replay;
 mod schedule;
 #[path = "../../../models/tests/it/support.rs"]
