@@ -188,7 +188,7 @@ impl Optimizer {
         listed.into_iter().map(|(name, ..)| Ok((name.clone(), self.tensor(&name)?))).collect()
     }
 
-    /// Names, dtypes and lengths of [`Optimizer::to_tensors`].
+    /// Names, dtypes and lengths of [`Optimizer::to_tensors`], in the names' order.
     pub(crate) fn listed(&self) -> Vec<(String, DType, usize)> {
         let of = |(name, state): (&String, &ParameterState)| {
             let parts = state.parts();
@@ -197,7 +197,9 @@ impl Optimizer {
                 .map(|part| (format!("{name}.{}", part.suffix), part.dtype, part.count))
                 .collect()
         };
-        self.states.iter().flat_map::<Vec<_>, _>(of).collect()
+        let mut listed: Vec<_> = self.states.iter().flat_map::<Vec<_>, _>(of).collect();
+        listed.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        listed
     }
 
     /// One tensor of [`Optimizer::listed`].

@@ -10,11 +10,11 @@ use crate::{
 };
 
 /// What bf16 may cost logits and losses: its values have eight significant bits, so one rounding is up to 2⁻⁹ = 0.002.
-pub(crate) const TOLERANCE: f64 = 2e-2;
+const TOLERANCE: f64 = 2e-2;
 
 /// What it may cost the gradients, which pass twice as many roundings. PyTorch 2.15's own bf16 is off by 2.8e-2 to
 /// 3.8e-2 on six of these fixtures, and its logits by 1.5e-2 to 2.0e-2 (docs/parity/bf16.py).
-pub(crate) const GRADIENT_TOLERANCE: f64 = 4e-2;
+const GRADIENT_TOLERANCE: f64 = 4e-2;
 
 /// `‖got − want‖ / ‖want‖`.
 fn error(got: &[f32], want: &[f32]) -> f64 {

@@ -11,7 +11,6 @@ use burnisher_train::{Event, GradScaler, Optim, Outcome, TrainConfig, TrainError
 use serde_json::{Value, json};
 
 use crate::{
-    bf16::{GRADIENT_TOLERANCE, TOLERANCE},
     properties::{LENGTHS, batches, config, device, trained},
     support::{self, fixture},
 };
@@ -81,10 +80,11 @@ fn a_resumed_f16_run_ends_bit_for_bit() {
     assert!(state(whole.path())["scale"].is_string(), "{}", state(whole.path()));
 }
 
-/// f16 has three more significant bits than bf16: an eighth of what that may cost.
+/// PyTorch 2.15's own f16 is off by up to 2.5e-3 in logits and 5.6e-3 in gradients, the latter on `r1_high_alpha`
+/// (docs/parity/bf16.py).
 #[test]
 fn f16_stays_close_to_the_f32_reference() {
-    crate::bf16::check(ComputeDtype::F16, TOLERANCE / 8.0, GRADIENT_TOLERANCE / 8.0, 1024.0);
+    crate::bf16::check(ComputeDtype::F16, 3e-3, 7e-3, 1024.0);
 }
 
 /// A step whose gradients overflow changes neither parameters nor state nor schedule, and halves the scale.

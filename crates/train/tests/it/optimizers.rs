@@ -467,3 +467,47 @@ fn the_rate_of_relative_steps_is_reported() {
     assert_eq!(optimizer.learning_rate(2e-4), 1e-2);
     assert_eq!(TrainConfig::default().optimizer().unwrap().learning_rate(2e-4), 2e-4);
 }
+
+/// Least times of steps over a million values; `cargo test --test it -- --ignored optimizers::times --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn times() {
+    let count = 1 << 20;
+    let wave = |salt: f32| (0..count).map(|i| (i as f32 * 0.731 + salt).sin() * 1e-3).collect::<Vec<f32>>();
+    let gradient = Tensor::<1>::from_floats(wave(1.0).as_slice(), &device());
+    let options = AdamW::default();
+    let least = |step: &mut dyn FnMut()| {
+        let times = (0..60).map(|_| {
+            let start = std::time::Instant::now();
+            step();
+            start.elapsed().as_secs_f64() * 1e3
+        });
+        times.fold(f64::INFINITY, f64::min)
+    };
+    let parameter = || Some(Tensor::<1>::from_floats(wave(2.0).as_slice(), &device()));
+    let (mut p, mut state, mut number) = (parameter(), None, 0);
+    let adamw = least(&mut || {
+        number += 1;
+        let (next, moments) =
+            adamw_step(&options, 1e-4, number, p.take().unwrap(), gradient.clone(), state.take());
+        (p, state) = (Some(next), Some(moments));
+    });
+    let (mut p, mut state) = (parameter(), Adamw8bitState::zeros(count));
+    let adamw_8bit = least(&mut || {
+        let step = |p: &mut [f32], g: &[f32]| state.step(p, g, &Adamw8bit::new(), 1e-4).unwrap();
+        p = Some(burnisher_kernels::update_values(p.take().unwrap(), &gradient, step).0);
+    });
+    let (mut p, mut momentum) = (parameter(), None);
+    let lion = least(&mut || {
+        let (next, m) =
+            lion_step(&Lion::default(), 1e-4, p.take().unwrap(), gradient.clone(), momentum.take());
+        (p, momentum) = (Some(next), Some(m));
+    });
+    let eight = Lion8bit { beta_1: 0.9, beta_2: 0.99, weight_decay: 0.1 };
+    let (mut p, mut codes, mut absmax) = (parameter(), vec![0; count], vec![0.0; count / 256]);
+    let lion_8bit = least(&mut || {
+        let step = |p: &mut [f32], g: &[f32]| eight.step(&mut codes, &mut absmax, p, g, 1e-4).unwrap();
+        p = Some(burnisher_kernels::update_values(p.take().unwrap(), &gradient, step).0);
+    });
+    println!("ms: adamw {adamw:.2}, adamw_8bit {adamw_8bit:.2}, lion {lion:.2}, lion_8bit {lion_8bit:.2}");
+}
