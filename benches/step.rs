@@ -57,7 +57,7 @@ pub fn train(
         device.sync()?;
         let forward_backward = start.elapsed().as_secs_f64();
         gradients.clip(Some(MAX_NORM))?;
-        model = adamw.step(model, &gradients, learning_rate);
+        model = adamw.step(model, &gradients, learning_rate)?;
         drop(gradients);
         device.sync()?;
         let optimizer = start.elapsed().as_secs_f64() - forward_backward;

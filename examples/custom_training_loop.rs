@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (mut gradients, loss) = Gradients::of_step(&model, &micro_batches, keys)?;
         let norm = gradients.clip(Some(1.0))?;
         let rate = schedule.lr(step, LEARNING_RATE);
-        model = optimizer.step(model, &gradients, rate);
+        model = optimizer.step(model, &gradients, rate)?;
         if (step + 1).is_multiple_of(10) || step + 1 == args.steps {
             println!(
                 "step {:>3}   loss {:.4} over {} tokens   gradient norm {norm:.3}   rate {rate:.1e}",

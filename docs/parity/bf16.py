@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""How far PyTorch's own bf16 is from the f32 fixtures, to judge ours by.
+"""How far PyTorch's own bf16 and f16 are from the f32 fixtures, to judge ours by.
 
     python3 docs/parity/bf16.py crates/models/tests/fixtures
 
-Prints for each variant ‖bf16 − f32‖ / ‖f32‖ of the logits and of all adapter gradients, with eager attention and f32
-adapters as PEFT makes them. crates/train/tests/it/bf16.rs measures the same of Burnisher. Made with torch 2.15.0,
+Prints for each variant ‖16 bits − f32‖ / ‖f32‖ of the logits and of all adapter gradients, with eager attention and f32
+adapters as PEFT makes them; in f16 the loss is scaled by 1024. crates/train/tests/it/bf16.rs and f16.rs measure the same of
+Burnisher. Made with torch 2.15.0,
 transformers 5.23.0 and PEFT 0.21.2.
 """
 import pathlib
@@ -18,6 +19,7 @@ from transformers import AutoModelForCausalLM
 VARIANTS = [
     ("llama2", "lora_qv"),
     ("llama2", "lora_all_linear"),
+    ("llama2", "r1_high_alpha"),
     ("llama3", "lora_qv"),
     ("llama-sharded", "lora_qv"),
     ("mistral", "lora_qv"),
@@ -30,12 +32,12 @@ def error(got, want):
     return float((got - want).norm() / want.norm())
 
 
-def measure(root, model, variant):
+def measure(root, model, variant, dtype):
     adapter = root / "peft" / model / variant
     reference = load_file(adapter / "reference.safetensors")
     batch = load_file(root / "base" / f"{model}.safetensors")
     base = AutoModelForCausalLM.from_pretrained(
-        root / "models" / model, dtype=torch.bfloat16, attn_implementation="eager"
+        root / "models" / model, dtype=dtype, attn_implementation="eager"
     )
     adapted = PeftModel.from_pretrained(base, adapter, is_trainable=True)
     out = adapted(
@@ -43,9 +45,10 @@ def measure(root, model, variant):
         attention_mask=batch["attention_mask"].long(),
         labels=batch["labels"].long(),
     )
-    out.loss.backward()
+    scale = 1024 if dtype == torch.float16 else 1
+    (out.loss * scale).backward()
     trained = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
-    got = torch.cat([p.grad.float().flatten() for p in trained.values()])
+    got = torch.cat([p.grad.float().flatten() / scale for p in trained.values()])
     want = torch.cat([reference["grad." + name.replace(".default", "")].flatten() for name in trained])
     logits = reference["logits_seq0"]
     return error(out.logits[0].float().reshape(logits.shape), logits), error(got, want)
@@ -53,9 +56,9 @@ def measure(root, model, variant):
 
 def main():
     root = pathlib.Path(sys.argv[1])
-    for model, variant in VARIANTS:
-        logits, gradients = measure(root, model, variant)
-        print(f"{model}/{variant}: logits {logits:.1e}, gradients {gradients:.1e}")
+    for model, variant, dtype in [(*of, dtype) for dtype in (torch.bfloat16, torch.float16) for of in VARIANTS]:
+        logits, gradients = measure(root, model, variant, dtype)
+        print(f"{model}/{variant} {dtype}: logits {logits:.1e}, gradients {gradients:.1e}")
 
 
 if __name__ == "__main__":

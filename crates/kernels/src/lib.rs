@@ -12,7 +12,7 @@
 //! | gated MLP activation | [`gated_activation`] | yes: keeps its operands only |
 //! | token embedding | [`embedding`] | yes: keeps the ids only |
 //! | activation checkpointing | [`checkpoint`] | yes: keeps the segment's input only |
-//! | AdamW step | [`adamw_step`] | not differentiable |
+//! | steps of AdamW, Lion, Adafactor, SGD | [`adamw_step`], [`lion_step`], [`adafactor_step`], [`sgd_step`] | not differentiable |
 //!
 //! Every operation with a handwritten backward has a plain reference beside it (`*_reference`),
 //! composed of Burn's differentiable operations, always compiled, and tested equal in values and
@@ -50,7 +50,8 @@ pub use crate::{
     finite::all_finite,
     four_bit::FourBitWeight,
     ops::{
-        adamw::{AdamW, AdamWState, adamw_step, adamw_step_reference},
+        adafactor::{Adafactor, AdafactorState, adafactor_step},
+        adamw::{AdamW, AdamWState, adamw_step, adamw_step_reference, adamw_update},
         attention::{AttentionMask, AttentionOptions, attention, attention_reference},
         checkpoint::{Segment, checkpoint},
         cross_entropy::{
@@ -60,9 +61,12 @@ pub use crate::{
         embedding::{embedding, embedding_reference},
         gated_mlp::{Activation, gated_activation, gated_activation_reference},
         linear::{linear, linear_reference, trained_linear, trained_linear_reference},
+        lion::{Lion, lion_step, lion_step_reference, lion_update},
         lora_linear::{LoraFactors, lora_linear, lora_linear_reference},
         rms_norm::{NormWeight, rms_norm, rms_norm_reference},
         rope::{rope, rope_reference},
+        sgd::{Sgd, sgd_step, sgd_step_reference},
+        values::update_values,
     },
     shared_input::SharedInput,
     weight::FrozenWeight,

@@ -6,7 +6,7 @@ use burn::tensor::{AllocationProperty, Bytes, DType, Device, FloatDType, Tensor,
 use burnisher_kernels::INT8_THRESHOLD;
 use burnisher_lora::Weight;
 use burnisher_quant::{Int8Weight, QuantState, RawDtype, RawTensor, SourceDtype};
-use half::bf16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::{
@@ -25,6 +25,8 @@ pub enum ComputeDtype {
     F32,
     /// bfloat16.
     Bf16,
+    /// IEEE 754's 16-bit floats, for training with a scaled loss.
+    F16,
 }
 
 impl ComputeDtype {
@@ -33,6 +35,7 @@ impl ComputeDtype {
         match self {
             Self::F32 => FloatDType::F32,
             Self::Bf16 => FloatDType::BF16,
+            Self::F16 => FloatDType::F16,
         }
     }
 
@@ -40,6 +43,7 @@ impl ComputeDtype {
         match self {
             Self::F32 => CheckpointDtype::F32,
             Self::Bf16 => CheckpointDtype::BF16,
+            Self::F16 => CheckpointDtype::F16,
         }
     }
 
@@ -54,6 +58,10 @@ impl ComputeDtype {
             Self::F32 => TensorData::new(values, shape),
             Self::Bf16 => {
                 let values: Vec<bf16> = values.into_par_iter().map(bf16::from_f32).collect();
+                TensorData::new(values, shape)
+            }
+            Self::F16 => {
+                let values: Vec<f16> = values.into_par_iter().map(f16::from_f32).collect();
                 TensorData::new(values, shape)
             }
         };

@@ -1,5 +1,5 @@
 //! Numbers to fewer bits and back: NF4 and FP4, byte for byte as bitsandbytes writes them, 8-bit maps, LLM.int8, and
-//! AdamW with its state in 8 bits.
+//! AdamW and Lion with their state in 8 bits.
 //!
 //! Slices in, slices out; the crate knows nothing of tensors, devices or files.
 //! With AVX-512 or AVX2, found when the program runs, it is faster, to the same bits.
@@ -51,7 +51,7 @@
 //! | restore a part of a weight, f32 or bf16 | [`QuantType::dequantize_range`], [`QuantType::dequantize_range_bf16`] |
 //! | read and write bitsandbytes' tensors | [`QuantState::from_tensors`], [`QuantState::to_tensors`], [`RawTensor`] |
 //! | keep any values in 8 bits, block by block | [`EightBitState`], [`DynamicMap`] |
-//! | train with an optimizer state in 8 bits | [`Adamw8bit`], [`Adamw8bitState`] |
+//! | train with an optimizer state in 8 bits | [`Adamw8bit`], [`Adamw8bitState`], [`Lion8bit`] |
 //! | use LLM.int8 | [`Int8Weight`], [`quantize_rows`], [`outlier_columns`] |
 //! | measure what was lost | [`error_report`], [`block_errors`], [`compare_encodings`] |
 //! | check a faster implementation | [`QuantType::quantize_reference`], [`QuantType::dequantize_reference`] |
@@ -69,6 +69,7 @@ mod dynamic_map;
 mod eight_bit;
 mod error;
 mod int8;
+mod lion8bit;
 mod raw;
 mod reader;
 mod report;
@@ -76,7 +77,7 @@ mod simd;
 mod state;
 mod tensors;
 
-pub use adamw8bit::{Adamw8bit, Adamw8bitState, DecayOrder};
+pub use adamw8bit::{Adamw8bit, Adamw8bitSlices, Adamw8bitState, DecayOrder};
 pub use blockwise::{dequantize_range, dequantize_range_bf16, dequantize_reference, quantize_reference};
 pub use codebook::{FP4, FP4_ORDER, FP4_THRESHOLDS, NF4, NF4_THRESHOLDS};
 pub use comparison::{Encoding, EncodingReport, compare_encodings};
@@ -86,6 +87,7 @@ pub use dynamic_map::{DynamicMap, dynamic_map_signed, dynamic_map_unsigned};
 pub use eight_bit::{EightBitState, quantize_8bit_reference};
 pub use error::QuantError;
 pub use int8::{Int8Rows, Int8Weight, outlier_columns, quantize_rows};
+pub use lion8bit::Lion8bit;
 pub use raw::{RawDtype, RawTensor};
 pub use report::{BlockError, ErrorReport, block_errors, error_report};
 pub use state::QuantState;

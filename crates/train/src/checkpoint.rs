@@ -12,7 +12,7 @@ use burnisher_lora::{Adaptable, visit_parameters};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{EarlyStoppingState, Optimizer, TrainError, atomic};
+use crate::{EarlyStoppingState, GradScaler, Optimizer, TrainError, atomic, state_file};
 
 const PARAMETERS: &str = "parameters.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -36,6 +36,9 @@ pub struct TrainerState {
     pub validation: Option<String>,
     /// Early stopping's memory.
     pub early_stopping: EarlyStoppingState,
+    /// The scale of the loss in f16; `None` in other dtypes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<GradScaler>,
     /// What must be the same for the run to go on.
     pub identity: RunIdentity,
 }
@@ -49,6 +52,13 @@ pub struct BestEvaluation {
     /// Its validation loss in nats per label.
     #[serde(with = "crate::exact_float")]
     pub loss: f64,
+}
+
+impl TrainerState {
+    /// Steps that changed the parameters: all but those that loss scaling skipped.
+    pub fn optimizer_steps(&self) -> u64 {
+        self.step - self.loss_scale.map_or(0, |scale| scale.skipped().min(self.step))
+    }
 }
 
 /// What a run's result depends on: all of it must be the same for a run to go on.
@@ -124,14 +134,9 @@ pub(crate) fn save<M: Adaptable>(
             parameters.push((name.to_owned(), parameter.shape(), parameter.flat()));
         }
     });
-    let moments = optimizer.to_tensors().into_iter().map(|(name, tensor)| {
-        let shape = vec![tensor.dims()[0]];
-        (name, shape, tensor)
-    });
-    let moments: Vec<_> = moments.collect();
     atomic::write_dir(path, |dir| {
         write_tensors(&dir.join(PARAMETERS), &parameters)?;
-        write_tensors(&dir.join(OPTIMIZER), &moments)?;
+        state_file::write(&dir.join(OPTIMIZER), optimizer)?;
         let json =
             serde_json::to_vec_pretty(state).map_err(|source| TrainError::json(&dir.join(STATE), source))?;
         atomic::write(&dir.join(STATE), &json)?;
@@ -158,29 +163,13 @@ pub(crate) fn load<M: Adaptable>(
     device: &Device,
 ) -> Result<(), TrainError> {
     load_parameters(path, model, device)?;
-    let file = path.join(OPTIMIZER);
-    let mut moments = BTreeMap::new();
-    for (name, tensor) in read_tensors(&file)? {
-        moments.insert(name, tensor.data.iter::<f32>().collect::<Vec<f32>>());
-    }
-    let mut sizes = BTreeMap::new();
+    let mut shapes = BTreeMap::new();
     visit_parameters(model, &mut |name, parameter| {
         if parameter.is_trainable() {
-            sizes.insert(name.to_owned(), parameter.elements());
+            shapes.insert(name.to_owned(), parameter.shape());
         }
     });
-    let mut problems = Vec::new();
-    for (name, values) in &moments {
-        let parameter = [".m", ".v", ".master"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-        let (found, wanted) = (values.len(), sizes.get(parameter));
-        if wanted != Some(&found) {
-            problems.push(format!("{name}: found {found} values, wanted {}", wanted.copied().unwrap_or(0)));
-        }
-    }
-    if !problems.is_empty() {
-        return Err(TrainError::checkpoint(&file, &problems));
-    }
-    optimizer.restore(step, moments, device)
+    state_file::read(&path.join(OPTIMIZER), step, &shapes, optimizer, device)
 }
 
 /// Puts a checkpoint's parameters into `model`.

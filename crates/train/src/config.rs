@@ -3,18 +3,20 @@
 mod check;
 mod convert;
 mod fields;
+mod optim;
 mod ordered_map;
+mod train;
 mod validate;
 
 pub(crate) use check::{check_fields, describe, nearest_field, normalise};
 pub(crate) use fields::{Field, Kind, Need, SECTIONS};
+pub use optim::Optim;
+pub use train::{LrSchedule, Resume, TrainConfig};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-
-use crate::early_stopping::EarlyStoppingConfig;
 
 /// A whole training run, as a TOML or YAML file describes it.
 ///
@@ -96,6 +98,8 @@ pub enum ComputeDtype {
     F32,
     /// bfloat16.
     Bf16,
+    /// IEEE 754's 16-bit floating point; training scales the loss.
+    F16,
 }
 
 /// Which activations are computed again in the backward pass: less memory for more time.
@@ -326,135 +330,4 @@ pub enum BiasMode {
     All,
     /// Those of the adapted projections.
     LoraOnly,
-}
-
-/// The section `train`: the training loop.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct TrainConfig {
-    /// Where checkpoints, metrics and the result go. Required.
-    pub output_dir: PathBuf,
-    /// Passes over the training rows. Default 3.
-    pub epochs: u64,
-    /// Optimizer steps of the whole run; counts instead of `epochs`. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_steps: Option<u64>,
-    /// Rows in a forward pass. Default 4.
-    pub batch_size: usize,
-    /// Forward passes in an optimizer step. Default 1.
-    pub gradient_accumulation_steps: usize,
-    /// Learning rate after the warm-up. Default 2e-4.
-    pub learning_rate: f64,
-    /// How the learning rate falls after the warm-up. Default `linear`.
-    pub schedule: LrSchedule,
-    /// Optimizer steps in which the learning rate rises from 0. Default 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warmup_steps: Option<u64>,
-    /// The warm-up as a part of all steps, in [0, 1], rounded up. Default: `warmup_steps` counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warmup_ratio: Option<f64>,
-    /// AdamW's decoupled weight decay; not on biases and norms. Default 0.
-    pub weight_decay: f64,
-    /// AdamW's decay of the first moment, in [0, 1). Default 0.9.
-    pub beta1: f64,
-    /// AdamW's decay of the second moment, in [0, 1). Default 0.999.
-    pub beta2: f64,
-    /// AdamW's ε. Default 1e-8.
-    pub epsilon: f64,
-    /// Largest L2 norm of all gradients together; longer ones are scaled down. 0 turns this off.
-    /// Default 1.
-    pub max_grad_norm: f64,
-    /// Optimizer steps between two reports. Default 10.
-    pub log_every: u64,
-    /// Optimizer steps between two validations. Default: an epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub eval_every: Option<u64>,
-    /// Optimizer steps between two checkpoints. Default: an epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub save_every: Option<u64>,
-    /// Newest checkpoints that are kept, besides the best. Default 2.
-    pub keep_checkpoints: usize,
-    /// Ends the run when the validation loss no longer falls. Default: it does not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub early_stopping: Option<EarlyStoppingConfig>,
-    /// Seed of the order of rows, of fresh adapters and of dropout. Default 42.
-    pub seed: u64,
-    /// Where the run begins. Default `auto`.
-    pub resume: Resume,
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            output_dir: PathBuf::new(),
-            epochs: 3,
-            max_steps: None,
-            batch_size: 4,
-            gradient_accumulation_steps: 1,
-            learning_rate: 2e-4,
-            schedule: LrSchedule::Linear,
-            warmup_steps: None,
-            warmup_ratio: None,
-            weight_decay: 0.0,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            max_grad_norm: 1.0,
-            log_every: 10,
-            eval_every: None,
-            save_every: None,
-            keep_checkpoints: 2,
-            early_stopping: None,
-            seed: 42,
-            resume: Resume::Auto,
-        }
-    }
-}
-
-/// How the learning rate falls after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum LrSchedule {
-    /// In a straight line to 0.
-    Linear,
-    /// Along half a cosine wave to 0.
-    Cosine,
-    /// Not at all.
-    Constant,
-}
-
-/// Where a run begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-#[non_exhaustive]
-pub enum Resume {
-    /// `auto`: at the newest checkpoint in the output directory, if there is one.
-    #[default]
-    Auto,
-    /// `never`: at step 0.
-    Never,
-    /// Any other text: at the checkpoint with this path.
-    Path(PathBuf),
-}
-
-impl From<String> for Resume {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "auto" => Self::Auto,
-            "never" => Self::Never,
-            _ => Self::Path(text.into()),
-        }
-    }
-}
-
-impl From<Resume> for String {
-    fn from(resume: Resume) -> Self {
-        match resume {
-            Resume::Auto => "auto".to_owned(),
-            Resume::Never => "never".to_owned(),
-            Resume::Path(path) => path.to_string_lossy().into_owned(),
-        }
-    }
 }

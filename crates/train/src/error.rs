@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burnisher_data::DataError;
 use burnisher_lora::LoraError;
 use burnisher_models::ModelError;
+use burnisher_quant::QuantError;
 
 /// Everything that can stop a training run.
 ///
@@ -125,6 +126,36 @@ pub enum TrainError {
         last_checkpoint: Option<PathBuf>,
     },
 
+    /// Gradients in f16 overflow whatever the loss is scaled by.
+    #[error(
+        "step {step}: the gradient of {tensor} is not finite with the loss scaled by {scale}, and {skipped} steps were \
+         skipped so far; wanted finite ones at {floor} or more: {}. Train in bf16 or f32, or lower the learning rate",
+        last_good(.last_checkpoint)
+    )]
+    LossScale {
+        /// The optimizer step, counted from 1.
+        step: u64,
+        /// The first parameter whose gradient is not finite.
+        tensor: String,
+        /// The scale that was too large.
+        scale: f64,
+        /// The least scale.
+        floor: f64,
+        /// Steps that were skipped, this one included.
+        skipped: u64,
+        /// The newest checkpoint, which is kept.
+        last_checkpoint: Option<PathBuf>,
+    },
+
+    /// The file for paged optimizer state holds something else.
+    #[error("{}: found {found}; wanted a path without a file, or the file of an earlier run's paged state", .path.display())]
+    PageFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+    },
+
     /// The validation or test set shares text with the training set.
     #[error("{0}\nset `data.leaks` to \"allow\" to train nevertheless")]
     Leak(String),
@@ -164,6 +195,10 @@ pub enum TrainError {
     /// A model directory is wrong.
     #[error(transparent)]
     Model(#[from] ModelError),
+
+    /// The options of a step in 8 bits are wrong.
+    #[error(transparent)]
+    Quant(#[from] QuantError),
 }
 
 impl TrainError {
@@ -228,6 +263,16 @@ impl TrainError {
             step: 0,
             tensor: tensor.to_owned(),
             what: "gradient".to_owned(),
+            last_checkpoint: None,
+        }
+    }
+
+    /// Elements of a gradient whose squares are infinite, which a step in 8 bits leaves out.
+    pub(crate) fn non_finite_squares(tensor: &str, count: usize) -> Self {
+        Self::NonFinite {
+            step: 0,
+            tensor: tensor.to_owned(),
+            what: format!("the square of its gradient, in {count} elements"),
             last_checkpoint: None,
         }
     }

@@ -62,6 +62,17 @@ pub enum Event {
         /// Wall time of this run in seconds.
         seconds: f64,
     },
+    /// A step in f16 changed nothing: a gradient was not finite.
+    Skipped {
+        /// The step.
+        step: u64,
+        /// The first parameter whose gradient is not finite.
+        tensor: String,
+        /// What the loss is multiplied by from here on.
+        loss_scale: f64,
+        /// Steps that were skipped so far, in resumed runs before this one too.
+        skipped: u64,
+    },
     /// The validation set was measured.
     Evaluated {
         /// The step, 0 before the first.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{FloatDType, Tensor};
 use burnisher_data::TokenBatch;
-use burnisher_kernels::DropoutKeys;
+use burnisher_kernels::{DropoutKeys, all_finite};
 use burnisher_lora::visit_parameters;
 
 use crate::{LossModel, TrainError};
@@ -38,6 +38,20 @@ impl Gradients {
         micro_batches: &[TokenBatch],
         dropout: impl Fn(&TokenBatch) -> Option<DropoutKeys>,
     ) -> Result<(Self, StepLoss), TrainError> {
+        Self::of_scaled_step(model, micro_batches, dropout, 1.0)
+    }
+
+    /// [`Gradients::of_step`] times `scale`, which the loss is multiplied by before the backward pass: what f16 would
+    /// lose as too small is kept. [`Gradients::unscale`] comes next. The loss returned is not scaled.
+    ///
+    /// # Errors
+    /// As [`Gradients::of_step`]. A gradient that is not finite is none.
+    pub fn of_scaled_step<M: LossModel>(
+        model: &M,
+        micro_batches: &[TokenBatch],
+        dropout: impl Fn(&TokenBatch) -> Option<DropoutKeys>,
+        scale: f64,
+    ) -> Result<(Self, StepLoss), TrainError> {
         let tokens: usize = micro_batches.iter().map(TokenBatch::target_tokens).sum();
         if tokens == 0 {
             return Err(TrainError::NoTargets);
@@ -51,7 +65,7 @@ impl Gradients {
                 return Err(TrainError::non_finite_loss(value, model.first_non_finite(batch)));
             }
             sum += f64::from(value);
-            let mut tape = loss.sum.div_scalar(tokens as f64).backward();
+            let mut tape = loss.sum.div_scalar(tokens as f64 / scale).backward();
             visit_parameters(&mut model.clone(), &mut |name, parameter| {
                 if parameter.is_trainable()
                     && let Some(gradient) = parameter.take_gradient(&mut tape)
@@ -79,6 +93,19 @@ impl Gradients {
     /// Names and gradients, in the names' order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor<1>)> {
         self.by_name.iter().map(|(name, gradient)| (name.as_str(), gradient))
+    }
+
+    /// Divides all gradients by `scale`. Returns the first parameter whose gradient was not finite, if there is one.
+    pub fn unscale(&mut self, scale: f64) -> Option<String> {
+        let mut non_finite = None;
+        let scaled = std::mem::take(&mut self.by_name).into_iter().map(|(name, gradient)| {
+            if non_finite.is_none() && !all_finite(&gradient) {
+                non_finite = Some(name.clone());
+            }
+            (name, gradient.mul_scalar(scale.recip()))
+        });
+        self.by_name = scaled.collect();
+        non_finite
     }
 
     /// Scales all gradients so that their common L2 norm is at most `max_norm`, and returns the norm

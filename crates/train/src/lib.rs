@@ -1,4 +1,4 @@
-//! Training language models: token-weighted accumulation, AdamW, schedules, validation, early
+//! Training language models: token-weighted accumulation, optimizers in 32 and 8 bits, schedules, validation, early
 //! stopping, checkpoints that survive a kill at any moment, and resuming bit for bit.
 //!
 //! [`run`] does all of a [`RunConfig`]: it reads the data and checks it, loads the base model, attaches
@@ -18,12 +18,14 @@ mod events;
 mod exact_float;
 mod gradients;
 mod loss;
+mod loss_scale;
 mod memory;
 mod optim;
 mod progress;
 mod resume;
 mod run;
 mod schedule;
+mod state_file;
 mod trainer;
 
 pub use crate::{
@@ -35,7 +37,7 @@ pub use crate::{
     checkpoint::{BestEvaluation, RunIdentity, TrainerState},
     config::{
         BaseQuant, BiasMode, Checkpointing, ComputeDtype, DataSection, LeakPolicy, LoraSection, LrSchedule,
-        ModelSection, PackingMode, RecordShape, Resume, RunConfig, Targets, TrainConfig, TrainedPart,
+        ModelSection, Optim, PackingMode, RecordShape, Resume, RunConfig, Targets, TrainConfig, TrainedPart,
         TrainingMethod,
     },
     early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState},
@@ -44,8 +46,9 @@ pub use crate::{
     events::{Event, JsonLines, Observer, StopReason},
     gradients::{Gradients, StepLoss},
     loss::LossModel,
+    loss_scale::GradScaler,
     memory::{machine_memory_bytes, peak_memory_bytes},
-    optim::{DecayRule, Optimizer},
+    optim::{DecayRule, LoraPlus, Optimizer, Paging, ParameterGroups, Rule},
     progress::Progress,
     run::{PreparedData, RunOutcome, prepare_data, run},
     schedule::{Schedule, ScheduleKind, Warmup},

@@ -108,6 +108,9 @@ impl Observer for Progress {
                     )),
                 }
             }
+            Event::Skipped { step, tensor, loss_scale, .. } => self.line(&format!(
+                "step {step}: skipped, the gradient of {tensor} overflowed; loss scale {loss_scale}"
+            )),
             Event::Evaluated { step, validation_loss, best, .. } => {
                 let best = if *best { " (best)" } else { "" };
                 self.line(&format!("step {step}: validation loss {validation_loss:.4}{best}"));

@@ -16,7 +16,7 @@ use burnisher_quant::QuantConfig;
 
 use crate::{
     BaseQuant, Checkpointing, ComputeDtype, DataSection, LeakPolicy, Observer, Outcome, RunConfig,
-    TrainError, Trainer,
+    TrainConfig, TrainError, Trainer,
 };
 
 /// The sets of a run, tokenised and packed, and what happened to the records on the way.
@@ -73,10 +73,12 @@ pub fn run(
     let model = model.with_gradient_checkpointing(checkpointing(config));
     check_vocabulary(&model, &data, &tokenizer)?;
     let base = Checkpoint::open(&config.model.path)?.fingerprint();
-    let mut trainer = Trainer::new(config.train.clone())
+    // However f16 was asked for, its gradients need the scale.
+    let fp16 = config.compute_dtype() == ComputeDtype::F16;
+    let mut trainer = Trainer::new(TrainConfig { fp16, ..config.train.clone() })
         .observe_all(observers)
         .identify("the weights in model.path", format!("{base:016x}"))
-        .identify("model.dtype", format!("{:?}", config.model.dtype))
+        .identify("model.dtype", format!("{:?}", config.compute_dtype()))
         .identify("model.quant", format!("{:?}", config.model.quant))
         .identify("model.double_quant", config.model.double_quant.to_string());
     if let Some(lora) = lora.clone() {
@@ -257,9 +259,10 @@ fn checkpointing(config: &RunConfig) -> GradientCheckpointing {
 }
 
 fn load_config(config: &RunConfig) -> LoadConfig {
-    let dtype = match config.model.dtype {
+    let dtype = match config.compute_dtype() {
         ComputeDtype::F32 => burnisher_models::ComputeDtype::F32,
         ComputeDtype::Bf16 => burnisher_models::ComputeDtype::Bf16,
+        ComputeDtype::F16 => burnisher_models::ComputeDtype::F16,
     };
     let load = LoadConfig::new().with_dtype(dtype);
     match config.model.quant {

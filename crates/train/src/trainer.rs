@@ -7,7 +7,7 @@ use burnisher_kernels::DropoutKeys;
 use burnisher_lora::count_parameters;
 
 use crate::{
-    BestEvaluation, DecayRule, EarlyStopping, EarlyStoppingState, Event, Gradients, LossModel, Observer,
+    BestEvaluation, EarlyStopping, EarlyStoppingState, Event, GradScaler, Gradients, LossModel, Observer,
     Optimizer, RunIdentity, StopReason, TrainConfig, TrainError, TrainerState, atomic, checkpoint, evaluate,
     resume,
 };
@@ -127,12 +127,16 @@ impl<M: LossModel> Trainer<M> {
         let seed = self.config.seed;
         let identity = RunIdentity { seed, rows: train.len(), rows_per_step, total_steps, data, settings };
         let schedule = self.config.schedule(total_steps);
-        let mut optimizer = Optimizer::new(self.config.adamw(), DecayRule::SkipNormsAndBiases);
-        let mut state = TrainerState { identity: identity.clone(), ..TrainerState::default() };
+        let mut optimizer = self.config.optimizer()?;
+        let mut state = TrainerState {
+            identity: identity.clone(),
+            loss_scale: self.config.fp16.then(GradScaler::new),
+            ..TrainerState::default()
+        };
         atomic::remove_partials(&self.config.output_dir)?;
         if let Some(start) = resume::start(&self.config, &identity)? {
             state = start.state;
-            checkpoint::load(&start.path, state.step, &mut model, &mut optimizer, &device)?;
+            checkpoint::load(&start.path, state.optimizer_steps(), &mut model, &mut optimizer, &device)?;
             self.emit(&Event::Resumed { step: state.step, path: start.path });
             if let Some(warning) = start.warning {
                 self.emit(&Event::Warning(warning));
@@ -171,22 +175,38 @@ impl<M: LossModel> Trainer<M> {
             let window = next_window(&order, &state, rows_per_step);
             let micro: Vec<TokenBatch> =
                 window.rows.chunks(self.config.batch_size).map(|rows| train.batch(rows)).collect();
-            let learning_rate = schedule.lr(state.step, self.config.learning_rate);
+            // As in transformers, a step that is skipped does not move the schedule.
+            let scheduled = schedule.lr(state.optimizer_steps(), self.config.learning_rate);
+            let learning_rate = optimizer.learning_rate(scheduled);
             let (seed, step) = (self.config.seed, state.step);
             let keys = |batch: &TokenBatch| Some(DropoutKeys::new(seed, step, batch.token_keys.as_slice()));
-            let (mut gradients, loss) = Gradients::of_step(&model, &micro, keys)
+            let scale = state.loss_scale.map_or(1.0, |scaler| scaler.scale());
+            let (mut gradients, loss) = Gradients::of_scaled_step(&model, &micro, keys, scale)
                 .map_err(|error| self.at_step(error, state.step + 1))?;
-            let norm = gradients
-                .clip(self.config.max_grad_norm())
-                .map_err(|error| self.at_step(error, state.step + 1))?;
-            model = optimizer.step(model, &gradients, learning_rate);
-            drop(gradients);
+            let overflow = match &mut state.loss_scale {
+                Some(scaler) => unscale(&mut gradients, scaler),
+                None => None,
+            };
             state.step += 1;
+            let norm = match overflow {
+                Some(tensor) => self.skip(tensor, scale, &state)?,
+                None => {
+                    let norm = gradients.clip(self.config.max_grad_norm());
+                    let norm = norm.map_err(|error| self.at_step(error, state.step))?;
+                    model = optimizer
+                        .step(model, &gradients, scheduled)
+                        .map_err(|error| self.at_step(error, state.step))?;
+                    Some(norm)
+                }
+            };
+            drop(gradients);
             (state.epoch, state.cursor) = (window.epoch, window.cursor);
             state.tokens += loss.tokens as u64;
             last_loss = Some(loss.mean);
             let is_last = state.step == total_steps;
-            if state.step.is_multiple_of(self.config.log_every) || is_last || state.step == 1 {
+            if let Some(norm) = norm
+                && (state.step.is_multiple_of(self.config.log_every) || is_last || state.step == 1)
+            {
                 let seconds = logged.0.elapsed().as_secs_f64();
                 let rate = (state.tokens - logged.1) as f64 / seconds.max(1e-9);
                 logged = (Instant::now(), state.tokens);
@@ -283,11 +303,43 @@ impl<M: LossModel> Trainer<M> {
         Ok(())
     }
 
+    /// Tells of a step that was skipped since a gradient overflowed with the loss times `scale`.
+    ///
+    /// # Errors
+    /// [`TrainError::LossScale`] where the next scale would be below the least.
+    fn skip(&mut self, tensor: String, scale: f64, state: &TrainerState) -> Result<Option<f64>, TrainError> {
+        let scaler = state.loss_scale.unwrap_or_default();
+        if scaler.scale() < GradScaler::FLOOR {
+            return Err(TrainError::LossScale {
+                step: state.step,
+                tensor,
+                scale,
+                floor: GradScaler::FLOOR,
+                skipped: scaler.skipped(),
+                last_checkpoint: atomic::latest_checkpoint(&self.config.output_dir).ok().flatten(),
+            });
+        }
+        self.emit(&Event::Skipped {
+            step: state.step,
+            tensor,
+            loss_scale: scaler.scale(),
+            skipped: scaler.skipped(),
+        });
+        Ok(None)
+    }
+
     /// Adds the step and the last checkpoint to an error about a number that is not finite.
     fn at_step(&self, error: TrainError, step: u64) -> TrainError {
         let last = atomic::latest_checkpoint(&self.config.output_dir).ok().flatten();
         error.at_step(step, last)
     }
+}
+
+/// Takes the scale out of the gradients, and tells the scaler; returns the first parameter whose gradient is not finite.
+fn unscale(gradients: &mut Gradients, scaler: &mut GradScaler) -> Option<String> {
+    let overflow = gradients.unscale(scaler.scale());
+    scaler.update(overflow.is_some());
+    overflow
 }
 
 /// The next step's rows: a step does not reach over the end of an epoch.

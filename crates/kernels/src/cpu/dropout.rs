@@ -4,15 +4,17 @@ use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    Value, by_dtype, contiguous, elementwise::rows_per_piece, flex, flex_f32, level::Level, tensor, values,
+    DTYPES, Value, by_dtype, contiguous, elementwise::rows_per_piece, flex, flex_f32, level::Level, tensor,
+    values,
 };
 use crate::Dropout;
 
-/// `mask ⊙ x [n, features]` in `dtype`; `None` unless both are f32 or bf16 on Flex.
+/// `mask ⊙ x [n, features]` in `dtype`; `None` unless both are f32, bf16 or f16 on Flex.
 pub(crate) fn dropped(x: &Tensor<2>, dtype: DType, dropout: &Dropout) -> Option<Tensor<2>> {
     match dtype {
         DType::F32 => by_dtype!(x.dtype(), dropped_to_f32(x, dropout)),
         DType::BF16 => by_dtype!(x.dtype(), dropped_to_bf16(x, dropout)),
+        DType::F16 => by_dtype!(x.dtype(), dropped_to_f16(x, dropout)),
         _ => None,
     }
 }
@@ -23,6 +25,10 @@ fn dropped_to_f32<V: Value>(x: &Tensor<2>, dropout: &Dropout) -> Option<Tensor<2
 
 fn dropped_to_bf16<V: Value>(x: &Tensor<2>, dropout: &Dropout) -> Option<Tensor<2>> {
     dropped_to::<V, half::bf16>(x, dropout)
+}
+
+fn dropped_to_f16<V: Value>(x: &Tensor<2>, dropout: &Dropout) -> Option<Tensor<2>> {
+    dropped_to::<V, half::f16>(x, dropout)
 }
 
 fn dropped_to<V: Value, W: Value>(x: &Tensor<2>, dropout: &Dropout) -> Option<Tensor<2>> {
@@ -40,9 +46,9 @@ fn dropped_to<V: Value, W: Value>(x: &Tensor<2>, dropout: &Dropout) -> Option<Te
     Some(tensor(out, [rows, width], &x.device()))
 }
 
-/// Whether [`add_dropped`] takes them: `base` in f32 or bf16, `through` in f32, both on Flex.
+/// Whether [`add_dropped`] takes them: `base` in f32, bf16 or f16, `through` in f32, both on Flex.
 pub(crate) fn adds(base: &Tensor<2>, through: &Tensor<2>) -> bool {
-    flex(base, &[DType::F32, DType::BF16]).is_some() && flex_f32(through).is_some()
+    flex(base, &DTYPES).is_some() && flex_f32(through).is_some()
 }
 
 /// `base + mask ⊙ through`, which takes the place of `base`.
@@ -53,6 +59,7 @@ pub(crate) fn add_dropped(base: Tensor<2>, through: &Tensor<2>, dropout: &Dropou
     let through = contiguous::<f32, 2>(through).expect("an f32 tensor of Flex");
     match base.dtype() {
         DType::BF16 => added::<half::bf16>(base, values(&through), dropout),
+        DType::F16 => added::<half::f16>(base, values(&through), dropout),
         _ => added::<f32>(base, values(&through), dropout),
     }
 }

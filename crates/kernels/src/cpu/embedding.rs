@@ -8,7 +8,7 @@ use super::{Value, by_dtype, contiguous, level::Level, tensor, values};
 /// Rows of one piece of work.
 const ROWS: usize = 16;
 
-/// `scale · weight[ids] [n, h]`; `None` unless the weight is f32 or bf16 on Flex.
+/// `scale · weight[ids] [n, h]`; `None` unless the weight is f32, bf16 or f16 on Flex.
 pub(crate) fn embedding(weight: &Tensor<2>, ids: &[u32], scale: Option<f64>) -> Option<Tensor<2>> {
     by_dtype!(weight.dtype(), embedding_of(weight, ids, scale))
 }

@@ -4,15 +4,15 @@ use burn::{
     backend::flex::FlexTensor,
     tensor::{DType, Device, Tensor, TensorData},
 };
-use half::bf16;
+use half::{bf16, f16};
 
 use super::{
-    Value, int8,
+    DTYPES, Value, int8,
     product::{FourBit, Int8, Left, Matrix, Operand, Out, Stored, Term, product},
 };
 use crate::{FourBitWeight, FrozenWeight, LoraFactors, shared_input::InputPanels};
 
-/// A matrix of Flex whose rows lie without gaps between their values, in f32 or bf16.
+/// A matrix of Flex whose rows lie without gaps between their values, in f32, bf16 or f16.
 pub(crate) struct Held {
     storage: FlexTensor,
     dims: [usize; 2],
@@ -20,7 +20,7 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn new(x: &Tensor<2>) -> Option<Self> {
-        let storage = super::flex(x, &[DType::F32, DType::BF16])?;
+        let storage = super::flex(x, &DTYPES)?;
         let strides = storage.layout().strides();
         let fits = strides[1] == 1 && strides[0] >= 0;
         Some(Self { storage: if fits { storage } else { storage.to_contiguous() }, dims: x.dims() })
@@ -31,6 +31,7 @@ impl Held {
         let start = layout.start_offset();
         let stored = match self.storage.dtype() {
             DType::BF16 => Stored::Bf16(&self.storage.storage::<bf16>()[start..]),
+            DType::F16 => Stored::F16(&self.storage.storage::<f16>()[start..]),
             _ => Stored::F32(&self.storage.storage::<f32>()[start..]),
         };
         Matrix { stored, rows, columns, stride: layout.strides()[0] as usize }
@@ -79,7 +80,7 @@ impl<'a> Base<'a> {
     }
 }
 
-/// A product as a tensor of `dtype`, which is f32 or bf16.
+/// A product as a tensor of `dtype`, which is f32, bf16 or f16.
 pub(crate) fn tensor_of(
     dims: [usize; 2],
     terms: &[Term<'_>],
@@ -92,6 +93,11 @@ pub(crate) fn tensor_of(
         DType::BF16 => {
             let mut out = bf16::zeros(count);
             product(dims, terms, alpha, Out::Bf16(&mut out));
+            TensorData::new(out, dims)
+        }
+        DType::F16 => {
+            let mut out = f16::zeros(count);
+            product(dims, terms, alpha, Out::F16(&mut out));
             TensorData::new(out, dims)
         }
         _ => {
@@ -116,7 +122,7 @@ pub(crate) fn logits_back(p: &Tensor<2>, head: &Tensor<2>, dtype: DType) -> Opti
     let (input, weight) = (Held::new(p)?, Held::new(head)?);
     let left = Left::rounding(Operand::plain(input.matrix()));
     let term = Term::new(&left, Operand::plain(weight.matrix()));
-    [DType::F32, DType::BF16]
+    DTYPES
         .contains(&dtype)
         .then(|| tensor_of([p.dims()[0], head.dims()[1]], &[term], 1.0, dtype, &p.device()))
 }
@@ -129,7 +135,7 @@ pub(crate) fn transposed_times(p: &Tensor<2>, x: &Tensor<2>, dtype: DType) -> Op
     Some(tensor_of([p.dims()[1], x.dims()[1]], &[term], 1.0, dtype, &p.device()))
 }
 
-/// `x·Wᵀ` in the dtype of `x`, whose panels these are; `None` unless all are matrices of Flex in f32, bf16 or codes.
+/// `x·Wᵀ` in the dtype of `x`, whose panels these are; `None` unless all are matrices of Flex in f32, bf16, f16 or codes.
 pub(crate) fn project(x: &Tensor<2>, panels: &InputPanels, weight: &FrozenWeight) -> Option<Tensor<2>> {
     if let FrozenWeight::EightBit(weight) = weight {
         return int8::project(x, weight);

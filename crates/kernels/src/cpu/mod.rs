@@ -1,9 +1,8 @@
-//! Fast paths of Flex in f32 and bf16, over slices. Every operation has its reference in `ops`, dropout in `dropout`.
+//! Fast paths of Flex in f32, bf16 and f16, over slices. They compute in f32 and round what they store. Every operation has its reference in `ops`, dropout in `dropout`.
 //!
 //! Work is cut into pieces of a fixed size, whatever the number of threads: on one machine results are the same, and a
 //! resumed run goes on bit for bit.
 
-pub(crate) mod adamw;
 pub(crate) mod attention;
 pub(crate) mod cross_entropy;
 pub(crate) mod dropout;
@@ -13,6 +12,7 @@ pub(crate) mod int8;
 pub(crate) mod level;
 pub(crate) mod linear;
 pub(crate) mod product;
+pub(crate) mod update;
 mod vector;
 
 use std::marker::PhantomData;
@@ -21,7 +21,7 @@ use burn::{
     backend::{Flex, flex::FlexTensor},
     tensor::{DType, Device, Tensor, TensorData},
 };
-use half::{bf16, vec::HalfBitsVecExt};
+use half::{bf16, f16, vec::HalfBitsVecExt};
 
 use self::level::Level;
 
@@ -85,12 +85,34 @@ impl Value for bf16 {
     }
 }
 
+impl Value for f16 {
+    const DTYPE: DType = DType::F16;
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self.to_f32()
+    }
+
+    #[inline(always)]
+    fn nearest(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0u16; count].reinterpret_into()
+    }
+}
+
+/// The dtypes of [`Value`].
+const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
+
 /// Calls `$function::<V>` with the value type of a tensor's dtype; `None` for another dtype.
 macro_rules! by_dtype {
     ($dtype:expr, $function:ident $arguments:tt) => {
         match $dtype {
             burn::tensor::DType::F32 => $function::<f32> $arguments,
             burn::tensor::DType::BF16 => $function::<half::bf16> $arguments,
+            burn::tensor::DType::F16 => $function::<half::f16> $arguments,
             _ => None,
         }
     };
@@ -104,11 +126,12 @@ fn contiguous<V: Value, const D: usize>(x: &Tensor<D>) -> Option<FlexTensor> {
 
 /// The values of a small plain tensor of Flex, as f32.
 fn floats<const D: usize>(x: &Tensor<D>) -> Option<Vec<f32>> {
-    let storage = flex(x, &[DType::F32, DType::BF16])?.to_contiguous();
-    match x.dtype() {
-        DType::F32 => storage.as_slice().map(<[f32]>::to_vec),
-        _ => storage.as_slice().map(|values: &[bf16]| values.iter().map(|value| value.widen()).collect()),
-    }
+    let storage = flex(x, &DTYPES)?.to_contiguous();
+    by_dtype!(x.dtype(), floats_of(&storage))
+}
+
+fn floats_of<V: Value>(x: &FlexTensor) -> Option<Vec<f32>> {
+    Some(values::<V>(x).iter().map(|value| value.widen()).collect())
 }
 
 /// A contiguous tensor's values.
@@ -120,7 +143,7 @@ fn tensor<V: Value, const D: usize>(values: Vec<V>, shape: [usize; D], device: &
     Tensor::from_data(TensorData::new(values, shape), (device, V::DTYPE))
 }
 
-/// A small tensor in `dtype`, which is f32 or bf16.
+/// A small tensor in `dtype`, which is one of [`DTYPES`].
 fn tensor_in<const D: usize>(
     values: Vec<f32>,
     shape: [usize; D],
@@ -129,6 +152,7 @@ fn tensor_in<const D: usize>(
 ) -> Tensor<D> {
     match dtype {
         DType::BF16 => tensor(values.into_iter().map(<bf16 as Value>::nearest).collect(), shape, device),
+        DType::F16 => tensor(values.into_iter().map(<f16 as Value>::nearest).collect(), shape, device),
         _ => tensor(values, shape, device),
     }
 }

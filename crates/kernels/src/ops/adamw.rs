@@ -1,9 +1,11 @@
 //! One AdamW step.
 
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 
 #[cfg(feature = "flex")]
 use crate::cpu;
+use crate::ops::values::{PIECE, vectorised};
 
 /// AdamW's options, with PyTorch's defaults (`torch.optim.AdamW`, 2.15).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,8 +49,11 @@ pub fn adamw_step<const D: usize>(
     state: Option<AdamWState<D>>,
 ) -> (Tensor<D>, AdamWState<D>) {
     #[cfg(feature = "flex")]
-    if cpu::adamw::fits(&parameter, &gradient, state.as_ref()) {
-        return cpu::adamw::step(options, learning_rate, step, parameter, &gradient, state);
+    {
+        let of_state = state.iter().flat_map(|state| [&state.m, &state.v]);
+        if cpu::update::fits([&parameter, &gradient].into_iter().chain(of_state)) {
+            return cpu::update::adamw(options, learning_rate, step, parameter, &gradient, state);
+        }
     }
     adamw_step_reference(options, learning_rate, step, parameter, gradient, state)
 }
@@ -76,4 +81,42 @@ pub fn adamw_step_reference<const D: usize>(
     let decayed = parameter.mul_scalar(1.0 - learning_rate * weight_decay);
     let updated = decayed - (m.clone() / denominator).mul_scalar(learning_rate / correction1);
     (updated, AdamWState { m, v })
+}
+
+/// [`adamw_step`] over slices in place, wherever they lie; the moments start at 0. The same values, bit for bit, as
+/// [`adamw_step`] on Flex.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn adamw_update(
+    options: &AdamW,
+    learning_rate: f64,
+    step: u64,
+    parameter: &mut [f32],
+    gradient: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+) {
+    let count = parameter.len();
+    assert!(gradient.len() == count && m.len() == count && v.len() == count, "slices of one length");
+    let AdamW { beta1, beta2, epsilon, weight_decay } = *options;
+    let (rest1, beta2, rest2) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
+    let correction1 = 1.0 - beta1.powi(step as i32);
+    let correction2 = (1.0 - options.beta2.powi(step as i32)).sqrt() as f32;
+    let (decay, epsilon) = ((1.0 - learning_rate * weight_decay) as f32, epsilon as f32);
+    let factor = (learning_rate / correction1) as f32;
+    let moments = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
+    let pieces = parameter.par_chunks_mut(PIECE).zip(moments);
+    pieces.zip(gradient.par_chunks(PIECE)).for_each(|((p, (m, v)), g)| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (((p, m), v), g) in p.iter_mut().zip(m.iter_mut()).zip(v.iter_mut()).zip(g) {
+                    *m += (g - *m) * rest1;
+                    *v = *v * beta2 + g * g * rest2;
+                    *p = *p * decay - *m / (v.sqrt() / correction2 + epsilon) * factor;
+                }
+            },
+        );
+    });
 }

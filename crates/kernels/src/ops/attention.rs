@@ -122,7 +122,7 @@ impl AttentionOptions {
 /// key/value head without repeating it (GQA, arXiv:2305.13245).
 ///
 /// The backward keeps `q`, `k`, `v` and the output and computes the scores again (FlashAttention,
-/// arXiv:2205.14135, §3.1); on Flex in f32 and bf16 neither direction holds more than a tile of them.
+/// arXiv:2205.14135, §3.1); on Flex in f32, bf16 and f16 neither direction holds more than a tile of them.
 ///
 /// # Shapes
 /// - `q`: `[batch, heads, queries, head_dim]`; `k`, `v`: `[batch, kv_heads, keys, head_dim]`

@@ -201,10 +201,11 @@ pub(crate) fn forward(
 /// The gradients of the summed loss by its operands.
 #[derive(Clone, Debug)]
 pub(crate) struct LossGradients {
-    /// By `hidden`, in its dtype.
+    /// By `hidden`: in its dtype, but f32 until scaled where that is f16, whose range is narrow.
     pub(crate) hidden: Tensor<2>,
     /// By `head`, where it was wanted: f32 until scaled, then in the head's dtype.
     pub(crate) head: Option<Tensor<2>>,
+    hidden_dtype: FloatDType,
     head_dtype: FloatDType,
 }
 
@@ -212,10 +213,10 @@ impl LossGradients {
     /// For the gradient `[1]` that comes in, which stays f32: the products are rounded to the operands' dtypes.
     pub(crate) fn scaled(self, by: Tensor<1>) -> Self {
         let by = by.cast(FloatDType::F32).reshape([1, 1]);
-        let (hidden_dtype, head_dtype) = (float_dtype(&self.hidden), self.head_dtype);
+        let Self { hidden_dtype, head_dtype, .. } = self;
         let hidden = (self.hidden.cast(FloatDType::F32) * by.clone()).cast(hidden_dtype);
         let head = self.head.map(|gradient| (gradient * by).cast(head_dtype));
-        Self { hidden, head, head_dtype }
+        Self { hidden, head, hidden_dtype, head_dtype }
     }
 }
 
@@ -230,7 +231,8 @@ pub(crate) fn forward_with_gradients(
 ) -> (Tensor<1>, LossGradients) {
     let (device, dtype) = (hidden.device(), float_dtype(hidden));
     let mut sum = Tensor::zeros([1], (&device, DType::F32));
-    let mut grad_hidden = Tensor::zeros(hidden.shape(), (&device, hidden.dtype()));
+    let kept = if dtype == FloatDType::F16 { FloatDType::F32 } else { dtype };
+    let mut grad_hidden = Tensor::zeros(hidden.shape(), (&device, DType::from(kept)));
     let mut grad_head = wants_head.then(|| Tensor::zeros(head.shape(), (&device, DType::F32)));
     for chunk in Picked::new(targets).chunks(head.dims()[0]) {
         let (losses, p) = chunk.losses_and_gradient(hidden, head, options);
@@ -238,11 +240,12 @@ pub(crate) fn forward_with_gradients(
         if let Some(before) = grad_head.take() {
             grad_head = Some(before + chunk.head_gradient(hidden, &p));
         }
-        let chunk_grad = hidden_gradient(p, head, dtype);
+        let chunk_grad = hidden_gradient(p, head, kept);
         let rows = indices(chunk.rows, &device);
         grad_hidden = grad_hidden.select_assign(0, rows, chunk_grad, IndexingUpdateOp::Add);
     }
-    (sum, LossGradients { hidden: grad_hidden, head: grad_head, head_dtype: float_dtype(head) })
+    let head_dtype = float_dtype(head);
+    (sum, LossGradients { hidden: grad_hidden, head: grad_head, hidden_dtype: dtype, head_dtype })
 }
 
 /// The positions that have a target.
@@ -373,7 +376,7 @@ fn hidden_gradient(p: Tensor<2>, head: &Tensor<2>, dtype: FloatDType) -> Tensor<
     if let Some(gradient) = cpu::linear::logits_back(&p, head, dtype.into()) {
         return gradient;
     }
-    p.cast(dtype).matmul(head.clone())
+    p.cast(dtype).matmul(head.clone().cast(dtype))
 }
 
 fn indices(values: &[usize], device: &burn::tensor::Device) -> Tensor<1, Int> {

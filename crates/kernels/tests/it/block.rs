@@ -13,7 +13,8 @@ use crate::support::{devices, is_cuda, of_products, values, vec_of};
 fn dtypes(device: &Device) -> Vec<(DType, f32)> {
     let mut dtypes = vec![(DType::F32, 2e-5)];
     if is_flex(device) {
-        dtypes.push((DType::BF16, 3e-2));
+        // f16 has three more bits.
+        dtypes.extend([(DType::BF16, 3e-2), (DType::F16, 3e-2 / 8.0)]);
     }
     dtypes
 }

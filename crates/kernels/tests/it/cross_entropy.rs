@@ -132,6 +132,26 @@ fn bf16_gradients_are_scaled_in_f32() {
     }
 }
 
+/// A gradient that f16 rounds to 0 until the loss is scaled comes out scaled.
+#[test]
+fn f16_gradients_are_rounded_after_the_scale() {
+    for device in devices().into_iter().take(1) {
+        let hidden = Tensor::<2>::from_floats([[1.0, 0.0]], &device).cast(FloatDType::F16);
+        // The least numbers of f16 are multiples of 2⁻²⁴; half of that rounds to 0.
+        let tiny = 2f32.powi(-20);
+        let head = Tensor::<2>::from_floats([[4.0, 0.0], [0.0, tiny]], &device).cast(FloatDType::F16);
+        let hidden = hidden.autodiff().require_grad();
+        let scale = 2f64.powi(18);
+        let loss = linear_cross_entropy(hidden.clone(), head, &[0], PLAIN).sum.mul_scalar(scale);
+        let found = vec_of(&hidden.grad(&loss.backward()).expect("a gradient"));
+        let rest = 1.0 / (1.0 + 4f64.exp());
+        assert!(rest as f32 * tiny < 2f32.powi(-25), "nothing is left of it in f16 without the scale");
+        for (found, factor) in found.iter().zip([-4.0, f64::from(tiny)]) {
+            assert_close(&[*found], &[(factor * rest * scale) as f32], 2e-3, "f16 gradient");
+        }
+    }
+}
+
 #[test]
 fn a_bad_logit_is_a_bad_loss() {
     for device in devices() {

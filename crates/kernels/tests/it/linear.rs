@@ -93,9 +93,9 @@ fn trained_linear_equals_its_reference_in_values_and_gradients() {
 #[test]
 fn a_shared_input_changes_nothing() {
     for device in devices() {
-        for dtype in [FloatDType::F32, FloatDType::BF16] {
+        for dtype in [FloatDType::F32, FloatDType::BF16, FloatDType::F16] {
             // burn-ndarray has no 16-bit floats.
-            if dtype == FloatDType::BF16 && device != devices()[0] {
+            if dtype != FloatDType::F32 && device != devices()[0] {
                 continue;
             }
             // Few rows, and enough for packed panels.

@@ -7,4 +7,5 @@ mod cross_entropy;
 #[cfg(feature = "flex")]
 mod finite_differences;
 mod linear;
+mod optimizers;
 mod support;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
-use burnisher_kernels::FourBitWeight;
-use burnisher_quant::{QuantConfig, QuantError};
+use burnisher_kernels::{EightBitWeight, FourBitWeight};
+use burnisher_quant::{Int8Weight, QuantConfig, QuantError};
 
 use crate::{
     Adaptable, AdaptedModule, AdapterPlan, InitLoraWeights, LoraConfig, LoraError, Projection, Site, Weight,
@@ -98,12 +98,12 @@ fn misfits(init: InitLoraWeights, module: &AdaptedModule, projection: &Projectio
                 problems.push(Problem::new(&module.path, "numbers that are not finite", "finite ones"));
             }
         }
-        Weight::FourBit(_) if init != InitLoraWeights::Olora => {
+        Weight::FourBit(_) | Weight::EightBit(_) if init != InitLoraWeights::Olora => {
             let wanted =
                 "a dense one: load the base unquantized, and quantize what the initialisation leaves";
-            problems.push(Problem::new(&module.path, "a weight in 4 bits", wanted));
+            problems.push(Problem::new(&module.path, "a quantized weight", wanted));
         }
-        Weight::FourBit(_) => {}
+        Weight::FourBit(_) | Weight::EightBit(_) => {}
     }
     problems
 }
@@ -144,6 +144,10 @@ fn start_one(
                 .with_source_dtype(state.source_dtype());
             Weight::FourBit(FourBitWeight::from_state(&format.quantize(&base, [out, inn])?, &place))
         }
+        Weight::EightBit(weight) => {
+            let again = EightBitWeight::from_int8(&Int8Weight::quantize(&base, [out, inn])?, &place);
+            Weight::EightBit(again.with_threshold(weight.threshold()))
+        }
     };
     projection.weight = weight;
     projection.initial = Some(InitialFactors { a: matrix(a, [*r, inn]), b: matrix(b, [out, *r]) });
@@ -162,5 +166,6 @@ fn original_values(projection: &Projection) -> Result<Vec<f32>, QuantError> {
             let dtype = state.source_dtype();
             Ok(state.dequantize().into_iter().map(|value| dtype.round(value)).collect())
         }
+        Weight::EightBit(weight) => Ok(weight.to_int8()?.dequantize()),
     }
 }

@@ -1,6 +1,7 @@
 use rayon::prelude::*;
 
 use super::options::{Adamw8bit, DecayOrder};
+use crate::config::check_block_size;
 use crate::dynamic_map::DynamicMap;
 use crate::eight_bit::{EightBitState, check_not_negative, largest_magnitude, restore_block};
 use crate::error::QuantError;
@@ -10,7 +11,7 @@ use crate::state::check_length;
 const SIGNED_ZERO: u8 = 127;
 
 /// Blocks per parallel task, at least.
-pub(super) const TASK_BLOCKS: usize = 32;
+pub(crate) const TASK_BLOCKS: usize = 32;
 
 /// The state of AdamW for one parameter: the means of the gradients and of their squares in 8 bits, and the steps
 /// taken.
@@ -124,18 +125,65 @@ impl Adamw8bitState {
         options: &Adamw8bit,
         learning_rate: f64,
     ) -> Result<usize, QuantError> {
-        check_length("parameter", parameter.len(), self.count())?;
-        check_length("gradient", gradient.len(), self.count())?;
-        let factors = Factors::new(options, learning_rate, self.steps + 1)?;
-        self.steps += 1;
         let block_size = self.first.block_size;
+        let slices = Adamw8bitSlices {
+            codes_1: &mut self.first.codes,
+            absmax_1: &mut self.first.absmax,
+            codes_2: &mut self.second.codes,
+            absmax_2: &mut self.second.absmax,
+        };
+        let left_out =
+            slices.step(block_size, self.steps + 1, parameter, gradient, options, learning_rate)?;
+        self.steps += 1;
+        Ok(left_out)
+    }
+}
+
+/// The state of AdamW for one parameter wherever it lies, for example in a mapped file: the parts of an
+/// [`Adamw8bitState`].
+#[derive(Debug)]
+pub struct Adamw8bitSlices<'a> {
+    /// The codes of the mean of the gradients, of the signed map.
+    pub codes_1: &'a mut [u8],
+    /// One absmax per block of them.
+    pub absmax_1: &'a mut [f32],
+    /// The codes of the mean of their squares, of the unsigned map.
+    pub codes_2: &'a mut [u8],
+    /// One absmax per block of them.
+    pub absmax_2: &'a mut [f32],
+}
+
+impl Adamw8bitSlices<'_> {
+    /// [`Adamw8bitState::step`] number `step`, counted from 1, with blocks of `block_size` elements.
+    ///
+    /// # Errors
+    ///
+    /// [`QuantError::Length`] unless parameter and gradient have one element per code of either mean, and every block an
+    /// absmax; [`QuantError::OptionValue`] as [`Adamw8bitState::step`]. Nothing has changed then.
+    pub fn step(
+        self,
+        block_size: usize,
+        step: u64,
+        parameter: &mut [f32],
+        gradient: &[f32],
+        options: &Adamw8bit,
+        learning_rate: f64,
+    ) -> Result<usize, QuantError> {
+        check_block_size("state", block_size)?;
+        let (count, blocks) = (self.codes_1.len(), self.codes_1.len().div_ceil(block_size));
+        check_length("parameter", parameter.len(), count)?;
+        check_length("gradient", gradient.len(), count)?;
+        check_length("second mean", self.codes_2.len(), count)?;
+        check_length("absmax of the first mean", self.absmax_1.len(), blocks)?;
+        check_length("absmax of the second mean", self.absmax_2.len(), blocks)?;
+        let factors = Factors::new(options, learning_rate, step)?;
         let left_out = parameter
             .par_chunks_mut(block_size)
             .zip(gradient.par_chunks(block_size))
-            .zip(self.first.codes.par_chunks_mut(block_size))
-            .zip(&mut self.first.absmax)
-            .zip(self.second.codes.par_chunks_mut(block_size))
-            .zip(&mut self.second.absmax)
+            .zip(self.codes_1.par_chunks_mut(block_size))
+            .zip(self.absmax_1)
+            .zip(self.codes_2.par_chunks_mut(block_size))
+            .zip(self.absmax_2)
             .with_min_len(TASK_BLOCKS)
             .map_init(
                 || (vec![0.0; block_size], vec![0.0; block_size]),
@@ -215,7 +263,7 @@ impl Factors {
 }
 
 /// The codes of a block of the first mean; returns its absmax. The values become relative to it.
-pub(super) fn quantize_signed(values: &mut [f32], codes: &mut [u8]) -> f32 {
+pub(crate) fn quantize_signed(values: &mut [f32], codes: &mut [u8]) -> f32 {
     let (table, absmax) = (DynamicMap::Signed.table(), divide_by_largest(values));
     for (code, value) in codes.iter_mut().zip(values) {
         let nearest = table.nearest(*value);

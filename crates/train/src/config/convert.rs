@@ -3,16 +3,24 @@
 use std::collections::BTreeMap;
 
 use burnisher_data::{Packing, Shape, TrainOn};
-use burnisher_kernels::AdamW;
 use burnisher_lora::{Bias, LoraConfig, TargetModules};
 
 use super::{
-    BiasMode, LoraSection, LrSchedule, PackingMode, RecordShape, RunConfig, Targets, TrainConfig,
-    TrainedPart, TrainingMethod,
+    BiasMode, ComputeDtype, LoraSection, LrSchedule, PackingMode, RecordShape, RunConfig, Targets,
+    TrainConfig, TrainedPart, TrainingMethod,
 };
 use crate::schedule::{Schedule, ScheduleKind, Warmup};
 
 impl RunConfig {
+    /// The type that the model computes in: what `train.fp16` or `train.bf16` says, else `model.dtype`.
+    pub fn compute_dtype(&self) -> ComputeDtype {
+        match (self.train.fp16, self.train.bf16) {
+            (true, _) => ComputeDtype::F16,
+            (false, true) => ComputeDtype::Bf16,
+            (false, false) => self.model.dtype,
+        }
+    }
+
     /// The section `lora`, unless there is none or its method is `full`. Without it every parameter of
     /// the model is trained.
     pub fn adapter(&self) -> Option<&LoraSection> {
@@ -108,7 +116,7 @@ impl TrainConfig {
     /// The fields that the trained parameters depend on, by their names in the run file, as text; seed, rows of a
     /// step and number of steps stand in [`RunIdentity`](crate::RunIdentity) by themselves.
     pub(crate) fn settings_of_result(&self) -> BTreeMap<String, String> {
-        let warmup = |value: Option<String>| value.unwrap_or_else(|| "not set".to_owned());
+        let or_unset = |value: Option<String>| value.unwrap_or_else(|| "not set".to_owned());
         let schedule = match self.schedule {
             LrSchedule::Linear => "linear",
             LrSchedule::Cosine => "cosine",
@@ -117,8 +125,20 @@ impl TrainConfig {
         let fields = [
             ("train.learning_rate", self.learning_rate.to_string()),
             ("train.schedule", schedule.to_owned()),
-            ("train.warmup_steps", warmup(self.warmup_steps.map(|steps| steps.to_string()))),
-            ("train.warmup_ratio", warmup(self.warmup_ratio.map(|ratio| ratio.to_string()))),
+            ("train.warmup_steps", or_unset(self.warmup_steps.map(|steps| steps.to_string()))),
+            ("train.warmup_ratio", or_unset(self.warmup_ratio.map(|ratio| ratio.to_string()))),
+            // Paged or not, the values are the same.
+            ("train.optim", self.rule().name().to_owned()),
+            ("train.momentum", self.momentum.unwrap_or(Self::MOMENTUM).to_string()),
+            ("train.scale_parameter", self.scale_parameter.to_string()),
+            ("train.relative_step", self.relative_step.to_string()),
+            ("train.warmup_init", self.warmup_init.to_string()),
+            ("train.loraplus_lr_ratio", or_unset(self.loraplus_lr_ratio.map(|ratio| ratio.to_string()))),
+            (
+                "train.loraplus_lr_embedding",
+                or_unset(self.loraplus_lr_embedding.map(|rate| rate.to_string())),
+            ),
+            ("train.fp16", self.fp16.to_string()),
             ("train.weight_decay", self.weight_decay.to_string()),
             ("train.beta1", self.beta1.to_string()),
             ("train.beta2", self.beta2.to_string()),
@@ -126,11 +146,6 @@ impl TrainConfig {
             ("train.max_grad_norm", self.max_grad_norm.to_string()),
         ];
         fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()
-    }
-
-    /// The options of AdamW.
-    pub fn adamw(&self) -> AdamW {
-        AdamW { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon, weight_decay: self.weight_decay }
     }
 
     /// The largest norm of all gradients together; `None` if they are not clipped.

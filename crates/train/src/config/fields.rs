@@ -1,5 +1,7 @@
 //! Every field of a run file: one table for the checks, the nearest names and the reference file.
 
+use super::Optim;
+
 /// What a field may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -98,9 +100,9 @@ const MODEL: &[Field] = &[
     ),
     default(
         "dtype",
-        Kind::Choice(&["f32", "bf16"]),
+        Kind::Choice(&["f32", "bf16", "f16"]),
         r#""f32""#,
-        "Type of the activations and of weights that are not quantized: \"f32\" or \"bf16\".",
+        "Type of the activations and of weights that are not quantized: \"f32\", \"bf16\" or \"f16\".",
     ),
     default(
         "quant",
@@ -289,10 +291,67 @@ const TRAIN: &[Field] = &[
         "0.03",
         "The warm-up as a part of all steps, in [0, 1], rounded up; instead of warmup_steps.",
     ),
-    default("weight_decay", Kind::Number, "0.0", "AdamW's decoupled weight decay; not on biases and norms."),
-    default("beta1", Kind::Number, "0.9", "AdamW's decay of the first moment, in [0, 1)."),
-    default("beta2", Kind::Number, "0.999", "AdamW's decay of the second moment, in [0, 1)."),
+    default(
+        "optim",
+        Kind::Choice(Optim::NAMES),
+        r#""adamw_torch""#,
+        "The optimizer: \"adamw_torch\", \"lion_32bit\", \"adafactor\" or \"sgd\"; with its state in 8 bits \"adamw_8bit\" or\n\
+         \"lion_8bit\"; with its state in a file, one parameter's in memory at a time, \"paged_adamw_32bit\",\n\
+         \"paged_adamw_8bit\", \"paged_lion_32bit\" or \"paged_lion_8bit\".",
+    ),
+    optional(
+        "optim_page_file",
+        Kind::Path,
+        r#""state.pages""#,
+        "With a paged optimizer: the file of its state, which goes away at the end. By default one in output_dir.",
+    ),
+    default(
+        "weight_decay",
+        Kind::Number,
+        "0.0",
+        "Weight decay, decoupled but for \"sgd\"; not on biases and norms.",
+    ),
+    default(
+        "beta1",
+        Kind::Number,
+        "0.9",
+        "AdamW's decay of the first moment, or the part of the momentum in Lion's direction, in [0, 1).",
+    ),
+    default(
+        "beta2",
+        Kind::Number,
+        "0.999",
+        "AdamW's decay of the second moment, or Lion's of its momentum (0.99 in its paper), in [0, 1).",
+    ),
     default("epsilon", Kind::Number, "1e-8", "AdamW's epsilon."),
+    optional(
+        "momentum",
+        Kind::Number,
+        "0.9",
+        "With \"sgd\": what remains of the earlier direction, in [0, 1).",
+    ),
+    default(
+        "scale_parameter",
+        Kind::Flag,
+        "false",
+        "With \"adafactor\": whether the rate is multiplied by the root mean square of each parameter.",
+    ),
+    default(
+        "relative_step",
+        Kind::Flag,
+        "false",
+        "With \"adafactor\": whether the rate is min(1e-2, 1/sqrt(t)) in step t, whatever learning_rate is.",
+    ),
+    default("warmup_init", Kind::Flag, "false", "With relative_step: whether it is min(1e-6 t, 1/sqrt(t))."),
+    optional("loraplus_lr_ratio", Kind::Number, "16.0", "LoRA+: the learning rate of B over that of A."),
+    optional(
+        "loraplus_lr_embedding",
+        Kind::Number,
+        "1e-6",
+        "With loraplus_lr_ratio: the learning rate of an embedding's adapters.",
+    ),
+    default("fp16", Kind::Flag, "false", "Whether the model computes in f16, with the loss scaled."),
+    default("bf16", Kind::Flag, "false", "Whether the model computes in bf16."),
     default(
         "max_grad_norm",
         Kind::Number,
@@ -367,6 +426,10 @@ mod tests {
         run.train.max_steps = Some(1);
         run.train.warmup_steps = Some(1);
         run.train.warmup_ratio = Some(0.5);
+        run.train.optim_page_file = Some("pages".into());
+        run.train.momentum = Some(0.9);
+        run.train.loraplus_lr_ratio = Some(16.0);
+        run.train.loraplus_lr_embedding = Some(1e-6);
         run.train.eval_every = Some(1);
         run.train.save_every = Some(1);
         run.train.early_stopping = Some(EarlyStoppingConfig::default());

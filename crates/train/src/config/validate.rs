@@ -5,7 +5,9 @@ use std::path::Path;
 
 use burnisher_lora::LoraError;
 
-use super::{BaseQuant, DataSection, LoraSection, ModelSection, RunConfig, Targets, TrainConfig};
+use super::{
+    BaseQuant, ComputeDtype, DataSection, LoraSection, ModelSection, Optim, RunConfig, Targets, TrainConfig,
+};
 use crate::error::{ConfigProblem, TrainError};
 
 impl RunConfig {
@@ -41,6 +43,17 @@ impl RunConfig {
             }
         }
         self.train.check(&mut found);
+        for (field, is_on, dtype) in [
+            ("train.fp16", self.train.fp16, ComputeDtype::F16),
+            ("train.bf16", self.train.bf16, ComputeDtype::Bf16),
+        ] {
+            // The default of model.dtype is f32: it cannot be told from one that was given.
+            let fits = [ComputeDtype::F32, dtype].contains(&self.model.dtype);
+            found.require(!is_on || fits, field, "true, and another model.dtype", "only one of them");
+        }
+        if self.train.loraplus_lr_ratio.is_some() && self.adapter().is_none() {
+            found.add("train.loraplus_lr_ratio", "a ratio in full-parameter mode", "the section lora");
+        }
         if self.train.early_stopping.is_some()
             && self.data.validation.is_none()
             && self.data.validation_fraction == 0.0
@@ -88,6 +101,7 @@ impl TrainConfig {
                 );
             }
         }
+        self.check_optimizer(found);
         found.not_negative("train.weight_decay", self.weight_decay);
         found.below_one("train.beta1", self.beta1);
         found.below_one("train.beta2", self.beta2);
@@ -101,6 +115,52 @@ impl TrainConfig {
             found.positive("train.early_stopping.patience", early.patience);
             found.not_negative("train.early_stopping.min_delta", early.min_delta);
         }
+    }
+}
+
+impl TrainConfig {
+    /// The optimizer's own fields: one that another optimizer would ignore is a problem.
+    fn check_optimizer(&self, found: &mut Problems) {
+        if let Some(path) = &self.optim_page_file {
+            found.path("train.optim_page_file", path);
+            let is_paged = self.optim.is_paged();
+            found.require(
+                is_paged,
+                "train.optim_page_file",
+                "a file without a paged train.optim",
+                "a paged one",
+            );
+        }
+        if let Some(momentum) = self.momentum {
+            found.below_one("train.momentum", momentum);
+            let fits = self.optim == Optim::Sgd;
+            found.require(fits, "train.momentum", "a momentum for another train.optim", "\"sgd\"");
+        }
+        let is_adafactor = self.optim == Optim::Adafactor;
+        for (field, is_on) in
+            [("train.scale_parameter", self.scale_parameter), ("train.relative_step", self.relative_step)]
+        {
+            found.require(!is_on || is_adafactor, field, "true for another train.optim", "\"adafactor\"");
+        }
+        let fits = !self.warmup_init || self.relative_step;
+        found.require(fits, "train.warmup_init", "true without train.relative_step", "both, or neither");
+        if let Some(ratio) = self.loraplus_lr_ratio {
+            found.above_zero("train.loraplus_lr_ratio", ratio);
+            let wanted = "a rate that it can be a ratio of, or no such field";
+            found.require(!self.relative_step, "train.loraplus_lr_ratio", "train.relative_step too", wanted);
+        }
+        if let Some(rate) = self.loraplus_lr_embedding {
+            found.not_negative("train.loraplus_lr_embedding", rate);
+            let has_ratio = self.loraplus_lr_ratio.is_some();
+            let field = "train.loraplus_lr_embedding";
+            found.require(has_ratio, field, "a rate without train.loraplus_lr_ratio", "both, or neither");
+        }
+        found.require(
+            !(self.fp16 && self.bf16),
+            "train.bf16",
+            "true, and train.fp16 too",
+            "only one of them",
+        );
     }
 }
 

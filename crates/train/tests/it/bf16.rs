@@ -1,4 +1,4 @@
-//! The fixtures in bf16: weights and activations rounded, against the f32 values of transformers and PEFT.
+//! The fixtures in 16 bits: weights and activations rounded, against the f32 values of transformers and PEFT.
 
 use burnisher_lora::{load_peft, visit_parameters};
 use burnisher_models::{CausalLm, ComputeDtype, LoadConfig, ModelInput};
@@ -40,12 +40,17 @@ impl Worst {
 
 #[test]
 fn bf16_stays_close_to_the_f32_reference() {
+    check(ComputeDtype::Bf16, TOLERANCE, GRADIENT_TOLERANCE, 1.0);
+}
+
+/// Compares logits, losses and gradients, those of the loss times `scale`.
+pub(crate) fn check(dtype: ComputeDtype, tolerance: f64, gradient_tolerance: f64, scale: f64) {
     let [mut of_logits, mut of_loss, mut of_gradients] = [(); 3].map(|()| Worst::default());
     let mut variants = 0;
     for (model_name, variant) in VARIANTS {
         let Some(dir) = adapter_dir(model_name, variant) else { continue };
         let what = format!("{model_name}/{variant}");
-        let load = LoadConfig::new().with_dtype(ComputeDtype::Bf16);
+        let load = LoadConfig::new().with_dtype(dtype);
         let base =
             CausalLm::from_pretrained(fixture(&format!("models/{model_name}")), &load, &device()).unwrap();
         let (model, _, _) = load_peft(dir, base, true, &device()).unwrap();
@@ -61,11 +66,12 @@ fn bf16_stays_close_to_the_f32_reference() {
         let want = reference["loss"].as_f64().unwrap();
         of_loss.take((mean / want - 1.0).abs(), &what);
 
-        let mut tape = loss.sum.div_scalar(loss.tokens as f64).backward();
+        let mut tape = loss.sum.mul_scalar(scale / loss.tokens as f64).backward();
         let (mut got, mut want) = (Vec::new(), Vec::new());
         visit_parameters(&mut model.clone(), &mut |name, parameter| {
             if parameter.is_trainable() {
-                got.extend(values(&parameter.take_gradient(&mut tape).expect("a gradient")));
+                let gradient = values(&parameter.take_gradient(&mut tape).expect("a gradient"));
+                got.extend(gradient.into_iter().map(|value| value / scale as f32));
                 want.extend_from_slice(tensors.floats(&gradient_key(&tensors, name)));
             }
         });
@@ -80,11 +86,11 @@ fn bf16_stays_close_to_the_f32_reference() {
     }
     assert!(variants > 0);
     for (what, Worst(error, variant), tolerance) in [
-        ("logits", of_logits, TOLERANCE),
-        ("loss", of_loss, TOLERANCE),
-        ("gradients", of_gradients, GRADIENT_TOLERANCE),
+        ("logits", of_logits, tolerance),
+        ("loss", of_loss, tolerance),
+        ("gradients", of_gradients, gradient_tolerance),
     ] {
-        println!("bf16 against f32, {variants} variants: {what} within {error:.1e} ({variant})");
+        println!("{dtype:?} against f32, {variants} variants: {what} within {error:.1e} ({variant})");
         assert!(error <= tolerance, "{what} of {variant}: {error}");
     }
 }

@@ -179,6 +179,12 @@ fn wrong_types_by_table() {
             "data.packing = \"bfd\"",
             "data.packing: found the text \"bfd\"; wanted one of \"none\", \"best_fit\", \"wrapped\"",
         ),
+        (
+            "train.optim = \"adam\"",
+            "train.optim: found the text \"adam\"; wanted one of \"adamw_torch\", \"adamw_torch_fused\", \
+             \"adamw_8bit\", \"adamw_bnb_8bit\", \"paged_adamw\", \"paged_adamw_32bit\", \"paged_adamw_8bit\", \
+             \"lion_32bit\", \"lion_8bit\", \"paged_lion_32bit\", \"paged_lion_8bit\", \"adafactor\", \"sgd\"",
+        ),
         ("data.columns = { prompt = 1 }", "data.columns.prompt: found the number 1; wanted text"),
         ("data.columns = []", "data.columns: found a list of 0; wanted a table of texts"),
         ("lora.target_modules = [\"q\", 1]", "lora.target_modules[1]: found the number 1; wanted text"),
@@ -223,6 +229,14 @@ fn values_no_run_can_use_by_table() {
         ("train.warmup_ratio = 1.1", "train.warmup_ratio"),
         ("train = { warmup_ratio = 0.1, warmup_steps = 2, output_dir = \"o\" }", "train.warmup_steps"),
         ("train.beta2 = 1.0", "train.beta2"),
+        ("train.momentum = 0.5", "train.momentum"),
+        ("train = { optim = \"sgd\", momentum = 1.0, output_dir = \"o\" }", "train.momentum"),
+        ("train.scale_parameter = true", "train.scale_parameter"),
+        ("train = { optim = \"adafactor\", warmup_init = true, output_dir = \"o\" }", "train.warmup_init"),
+        ("train.optim_page_file = \"state.pages\"", "train.optim_page_file"),
+        ("train.loraplus_lr_ratio = 16.0", "train.loraplus_lr_ratio"),
+        ("train.loraplus_lr_embedding = 1e-6", "train.loraplus_lr_embedding"),
+        ("train = { fp16 = true, bf16 = true, output_dir = \"o\" }", "train.bf16"),
         ("train.max_grad_norm = -1", "train.max_grad_norm"),
         ("train.log_every = 0", "train.log_every"),
         ("train.early_stopping.patience = 0", "train.early_stopping.patience"),
@@ -345,7 +359,10 @@ fn the_examples_in_the_reference_file_are_valid() {
     };
     let text: Vec<String> = RunConfig::reference_toml()
         .lines()
-        .filter(|line| !line.starts_with("# warmup_ratio"))
+        .filter(|line| {
+            // They go with other values of other fields.
+            !["# warmup_ratio", "# momentum", "# optim_page_file"].iter().any(|name| line.starts_with(name))
+        })
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if is_field(rest) => rest.to_owned(),
             _ => line.to_owned(),
@@ -370,6 +387,46 @@ fn saved_and_read_back() {
     assert_eq!(serde_json::from_str::<RunConfig>(&json).unwrap(), run);
     // JSON is YAML.
     assert_eq!(load("run.yaml", &json).unwrap(), run);
+}
+
+#[test]
+fn the_compute_dtype_of_a_run() {
+    let run = |fields: &[&str]| {
+        let mut run = RunConfig::new("m", "t", "o");
+        fields.iter().for_each(|field| run.set(field).unwrap());
+        run
+    };
+    for (fields, wanted) in [
+        (&[][..], ComputeDtype::F32),
+        (&["model.dtype=bf16"], ComputeDtype::Bf16),
+        (&["model.dtype=f16"], ComputeDtype::F16),
+        (&["train.fp16=true"], ComputeDtype::F16),
+        (&["train.fp16=true", "model.dtype=f16"], ComputeDtype::F16),
+        (&["train.bf16=true"], ComputeDtype::Bf16),
+    ] {
+        run(fields).validate().unwrap();
+        assert_eq!(run(fields).compute_dtype(), wanted, "{fields:?}");
+    }
+    let Err(TrainError::Config(found)) = run(&["train.fp16=true", "model.dtype=bf16"]).validate() else {
+        panic!("two dtypes")
+    };
+    assert_eq!(found.iter().map(ConfigProblem::field).collect::<Vec<_>>(), ["train.fp16"]);
+}
+
+#[test]
+fn other_names_of_an_optimizer_are_the_same() {
+    for (name, wanted) in [
+        ("adamw_bnb_8bit", "adamw_8bit"),
+        ("paged_adamw", "paged_adamw_32bit"),
+        ("adamw_torch_fused", "adamw_torch"),
+    ] {
+        let optim = |name: &str| {
+            let mut run = RunConfig::new("m", "t", "o");
+            run.set(&format!("train.optim={name}")).unwrap();
+            run.train.optim
+        };
+        assert_eq!(optim(name), optim(wanted));
+    }
 }
 
 #[test]

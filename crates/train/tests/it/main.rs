@@ -3,9 +3,12 @@
 mod atomic;
 mod bf16;
 mod config;
+mod f16;
 mod inits;
+mod optimizers;
 mod parity;
 mod properties;
+mod recipe;
 mod replay;
 mod schedule;
 #[path = "../../../models/tests/it/support.rs"]

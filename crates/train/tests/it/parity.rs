@@ -283,7 +283,7 @@ fn check_trace(mut model: CausalLm, data: &str, lr: f64, trace: &Value, what: &s
         assert_relative(norm, number("grad_norms"), 10.0 * tolerance, &format!("{what} norm of step {step}"));
         let rate = schedule.lr(step as u64, lr);
         assert!((rate - number("lrs")).abs() <= 1e-12, "{what} rate of step {step}");
-        model = optimizer.step(model, &gradients, rate);
+        model = optimizer.step(model, &gradients, rate).unwrap();
     }
     model
 }

@@ -21,7 +21,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use half::bf16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 pub(crate) use self::source::{FourBit, Int8, Matrix, Stored, nearest_bf16};
@@ -143,6 +143,7 @@ impl<'a> Operand<'a> {
 pub(crate) enum Out<'a> {
     F32(&'a mut [f32]),
     Bf16(&'a mut [bf16]),
+    F16(&'a mut [f16]),
 }
 
 impl Out<'_> {
@@ -150,6 +151,7 @@ impl Out<'_> {
         match self {
             Self::F32(values) => values.len(),
             Self::Bf16(values) => values.len(),
+            Self::F16(values) => values.len(),
         }
     }
 }
@@ -340,6 +342,7 @@ struct Target {
 enum Pointer {
     F32(*mut f32),
     Bf16(*mut bf16),
+    F16(*mut f16),
 }
 
 // SAFETY: tasks write disjoint parts.
@@ -351,6 +354,7 @@ impl Target {
         let values = match out {
             Out::F32(values) => Pointer::F32(values.as_mut_ptr()),
             Out::Bf16(values) => Pointer::Bf16(values.as_mut_ptr()),
+            Out::F16(values) => Pointer::F16(values.as_mut_ptr()),
         };
         Self { values, columns }
     }
@@ -369,6 +373,11 @@ impl Target {
                 // SAFETY: the caller's promise.
                 let out = unsafe { std::slice::from_raw_parts_mut(out.add(start), values.len()) };
                 source::round(level, values, alpha, out);
+            }
+            Pointer::F16(out) => {
+                // SAFETY: the caller's promise.
+                let out = unsafe { std::slice::from_raw_parts_mut(out.add(start), values.len()) };
+                out.iter_mut().zip(values).for_each(|(out, value)| *out = f16::from_f32(value * alpha));
             }
         }
     }

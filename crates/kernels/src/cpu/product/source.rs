@@ -1,7 +1,7 @@
 //! Matrices as they are stored, and their values as f32 or bf16.
 
 use burnisher_quant::QuantType;
-use half::bf16;
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 use crate::cpu::level::Level;
 
@@ -10,6 +10,8 @@ use crate::cpu::level::Level;
 pub(crate) enum Stored<'a> {
     F32(&'a [f32]),
     Bf16(&'a [bf16]),
+    /// Multiplied as f32.
+    F16(&'a [f16]),
     FourBit(FourBit<'a>),
     Int8(Int8<'a>),
 }
@@ -52,7 +54,7 @@ impl<'a> Matrix<'a> {
 
     /// Whether the values may be multiplied as bf16: they are, or they are codes.
     pub(super) fn fits_bf16(&self) -> bool {
-        !matches!(self.stored, Stored::F32(_))
+        matches!(self.stored, Stored::Bf16(_) | Stored::FourBit(_) | Stored::Int8(_))
     }
 
     /// Values `start..start + count` of a row, if they are stored as f32.
@@ -69,6 +71,7 @@ impl<'a> Matrix<'a> {
         match self.stored {
             Stored::F32(values) => out.copy_from_slice(&values[first..][..out.len()]),
             Stored::Bf16(values) => widen(level, &values[first..][..out.len()], out),
+            Stored::F16(values) => values[first..][..out.len()].convert_to_f32_slice(out),
             Stored::FourBit(FourBit { quant_type, packed, absmax, block_size }) => {
                 quant_type.dequantize_range(packed, absmax, block_size, first, out);
             }
@@ -94,7 +97,7 @@ impl<'a> Matrix<'a> {
                 let out = bytemuck::cast_slice_mut(out);
                 quant_type.dequantize_range_bf16(packed, absmax, block_size, first, out);
             }
-            Stored::F32(_) | Stored::Int8(_) => {
+            Stored::F32(_) | Stored::F16(_) | Stored::Int8(_) => {
                 self.read_f32(level, row, start, scratch);
                 round(level, scratch, 1.0, out);
             }

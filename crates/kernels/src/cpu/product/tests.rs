@@ -1,7 +1,7 @@
 //! Every level against sums in f64, over every way to store a weight.
 
 use burnisher_quant::{Absmax, QuantConfig, QuantState, QuantType};
-use half::bf16;
+use half::{bf16, f16};
 
 use super::*;
 
@@ -41,6 +41,10 @@ const CODES: [QuantType; 2] = [QuantType::Nf4, QuantType::Fp4];
 
 fn halves(values: &[f32]) -> Vec<bf16> {
     values.iter().map(|value| bf16::from_f32(*value)).collect()
+}
+
+fn f16s(values: &[f32]) -> Vec<f16> {
+    values.iter().map(|value| f16::from_f32(*value)).collect()
 }
 
 fn quantized(quant_type: QuantType, values: &[f32], dims: [usize; 2], block_size: usize) -> QuantState {
@@ -95,7 +99,7 @@ fn assert_close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// Runs a sum at every level, into f32 and into bf16; the second time with its left operands packed already.
+/// Runs a sum at every level, into f32, bf16 and f16; after the first time with its left operands packed already.
 fn check(dims: [usize; 2], operands: &[(Operand<'_>, Operand<'_>)], what: &str) {
     let want = wanted(dims, operands, 0.75);
     for level in Level::available() {
@@ -111,6 +115,9 @@ fn check(dims: [usize; 2], operands: &[(Operand<'_>, Operand<'_>)], what: &str) 
         let mut half = vec![bf16::NAN; out.len()];
         product_at(level, dims, terms, 0.75, Out::Bf16(&mut half));
         assert_eq!(half, halves(&out), "{level:?} {what} in bf16");
+        let mut half = vec![f16::NAN; out.len()];
+        product_at(level, dims, terms, 0.75, Out::F16(&mut half));
+        assert_eq!(half, f16s(&out), "{level:?} {what} in f16");
     }
 }
 
@@ -119,19 +126,20 @@ fn every_storage_and_orientation_at_every_size() {
     for [m, k, n] in SIZES {
         let (x, w) = (values(m * k, 1), values(n * k, 2));
         let (xh, wh) = (halves(&x), halves(&w));
+        let (x16, w16) = (f16s(&x), f16s(&w));
         let codes = match k * n {
             0 => Vec::new(),
             _ => CODES.map(|code| (code.as_str(), quantized(code, &w, [n, k], 64))).to_vec(),
         };
-        let lefts = [Stored::F32(&x), Stored::Bf16(&xh)];
-        let mut rights = vec![("f32", Stored::F32(&w)), ("bf16", Stored::Bf16(&wh))];
+        let lefts = [("f32", Stored::F32(&x)), ("bf16", Stored::Bf16(&xh)), ("f16", Stored::F16(&x16))];
+        let mut rights =
+            vec![("f32", Stored::F32(&w)), ("bf16", Stored::Bf16(&wh)), ("f16", Stored::F16(&w16))];
         rights.extend(codes.iter().map(|(name, state)| (*name, four_bit(state))));
         for (name, right) in rights {
-            for left in lefts {
+            for (kind, left) in lefts {
                 for (lt, rt) in [(false, true), (false, false), (true, false), (true, true)] {
                     let left = Matrix::new(left, if lt { [k, m] } else { [m, k] });
                     let right = Matrix::new(right, if rt { [n, k] } else { [k, n] });
-                    let kind = if left.is_bf16() { "bf16" } else { "f32" };
                     let left_operand = Operand { matrix: left, is_transposed: lt };
                     let right = Operand { matrix: right, is_transposed: rt };
                     check(
