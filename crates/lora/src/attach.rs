@@ -5,10 +5,8 @@ use std::{collections::BTreeMap, fmt, path::Path};
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 
 use crate::{
-    Adaptable, AdaptedModule, AdapterDtype, AdapterPlan, AdapterTensor, LoraConfig, LoraError, PeftFiles,
-    Site,
-    adapter::LoraAdapter,
-    count_parameters, init, modules,
+    Adaptable, AdaptedModule, Adapter, AdapterConfig, AdapterDtype, AdapterPlan, AdapterTensor, DoraAdapter,
+    LoraAdapter, LoraError, PeftFiles, Projection, Site, TensorProblems, count_parameters, init, modules,
     parameters::{ParameterMut, check_plain, compute_dtype},
     peft::keys,
     plan,
@@ -38,26 +36,31 @@ impl fmt::Display for AttachReport {
     }
 }
 
-/// Attaches a new adapter: freezes the model and adds trainable factors to the modules that `config`
-/// chooses. `seed` and the module's path determine the initial factors.
+/// What the parameters of a new adapter start with.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// What the method prescribes; random numbers are a function of the seed and the module's path.
+    Fresh { seed: u64 },
+    /// Anything: they are about to be replaced.
+    Empty,
+}
+
+/// Attaches a new adapter: freezes the model and adds trainable parameters to the modules that `config`
+/// chooses. `seed` and the module's path determine the initial values.
 ///
 /// # Errors
 /// [`LoraError`] when the configuration is invalid, a target matches nothing (the message lists what
-/// there is), a tied head is to be saved, or the model has an adapter already.
+/// there is), one of two tied weights is to be changed alone, or the model has an adapter already.
 pub fn attach<M: Adaptable>(
-    config: &LoraConfig,
+    config: impl Into<AdapterConfig>,
     mut model: M,
     seed: u64,
     device: &Device,
 ) -> Result<(M, AttachReport), LoraError> {
-    config.validate()?;
+    let config = config.into();
     check_plain(&mut model)?;
-    let plan = checked_plan(config, &model)?;
-    let make = |module: &AdaptedModule, [out, inn]: [usize; 2]| {
-        let (a, b) = init::factors(config.init_lora_weights(), seed, &module.path, module.r, inn, out);
-        (matrix(a, [module.r, inn], device), matrix(b, [out, module.r], device))
-    };
-    Ok(install(config, model, plan, &make, true))
+    let plan = checked_plan(&config, &model)?;
+    Ok(install(&config, model, plan, Start::Fresh { seed }, device))
 }
 
 /// Loads a PEFT directory onto the base model it was trained on; `is_trainable` to train it further.
@@ -70,30 +73,28 @@ pub fn load_peft<M: Adaptable>(
     mut model: M,
     is_trainable: bool,
     device: &Device,
-) -> Result<(M, LoraConfig, AttachReport), LoraError> {
+) -> Result<(M, AdapterConfig, AttachReport), LoraError> {
     check_plain(&mut model)?;
-    let PeftFiles { config, tensors } = PeftFiles::read(dir.as_ref())?;
-    let plan = checked_plan(&config, &model)?;
-    // Attach empty factors first: the model then tells which tensors the files must hold.
-    let empty = |module: &AdaptedModule, [out, inn]: [usize; 2]| {
-        let zeros = |shape: [usize; 2]| Tensor::<2>::zeros(shape, (device, DType::F32));
-        (zeros([module.r, inn]), zeros([out, module.r]))
-    };
-    let (mut model, report) = install(&config, model, plan.clone(), &empty, true);
+    let files = PeftFiles::read(dir.as_ref())?;
+    let plan = checked_plan(&files.config, &model)?;
+    // Attach an empty adapter first: the model then tells which tensors the files must hold.
+    let (mut model, report) = install(&files.config, model, plan.clone(), Start::Empty, device);
     let mut expected = BTreeMap::new();
     each_saved(&mut model, &plan, &mut |key, parameter| {
         expected.insert(key, parameter.shape());
     });
-    let files = PeftFiles { config, tensors };
     files.check(&expected)?;
     let PeftFiles { config, mut tensors } = files;
+    load_base_weights(&mut model, &mut tensors, device);
     each_saved(&mut model, &plan, &mut |key, mut parameter| {
         if let Some(tensor) = tensors.remove(&key) {
-            let count = tensor.values.len();
-            let data = TensorData::new(tensor.values, [count]);
-            parameter.set_flat(Tensor::from_data(data, (device, DType::F32)));
+            parameter.set_flat(flat(tensor, device));
         }
     });
+    if !tensors.is_empty() {
+        let unexpected = tensors.into_keys().collect();
+        return Err(LoraError::TensorMismatch(TensorProblems { unexpected, ..TensorProblems::default() }));
+    }
     if !is_trainable {
         visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
     }
@@ -108,53 +109,51 @@ pub fn load_peft<M: Adaptable>(
 /// path; files that were there before stay whole.
 pub fn save_peft<M: Adaptable>(
     model: &M,
-    config: &LoraConfig,
+    config: impl Into<AdapterConfig>,
     dir: impl AsRef<Path>,
 ) -> Result<(), LoraError> {
-    let plan = checked_plan(config, model)?;
+    let config = config.into();
+    let plan = checked_plan(&config, model)?;
     let mut model = model.clone();
     let mut without = Vec::new();
     model.sites(&mut |path, site| {
-        if let Site::Projection(projection) | Site::Head(projection) = site
-            && projection.adapter.is_none()
-            && plan.adapted.iter().any(|module| module.path == path)
-        {
+        if !has_adapter(&site) && plan.adapted.iter().any(|module| module.path == path) {
             without.push(path.to_owned());
         }
     });
     if !without.is_empty() {
         return Err(LoraError::NoAdapter { modules: without });
     }
-    let mut tensors = BTreeMap::new();
+    let mut tensors = base_weights(&mut model);
     each_saved(&mut model, &plan, &mut |key, parameter| {
-        let value = parameter.flat();
-        let dtype = match value.dtype() {
-            DType::BF16 => AdapterDtype::BF16,
-            DType::F16 => AdapterDtype::F16,
-            _ => AdapterDtype::F32,
-        };
-        let values = value.cast(FloatDType::F32).to_data().iter::<f32>().collect();
-        tensors.insert(key, AdapterTensor { shape: parameter.shape(), values, dtype });
+        tensors.insert(key, tensor_of(parameter.flat(), parameter.shape()));
     });
     // PEFT writes the modules that a default or `all-linear` stood for.
-    let config = config.clone().with_target_modules(plan.target_modules);
+    let config = config.with_plan(&plan);
     PeftFiles { config, tensors }.write(dir.as_ref())
 }
 
-fn checked_plan<M: Adaptable>(config: &LoraConfig, model: &M) -> Result<AdapterPlan, LoraError> {
-    let names_head = |name: &String| name == "lm_head";
-    if model.is_head_tied() && config.modules_to_save().is_some_and(|names| names.iter().any(names_head)) {
+fn has_adapter(site: &Site<'_>) -> bool {
+    match site {
+        Site::Projection(projection) | Site::Head(projection) => projection.adapter.is_some(),
+        Site::Embedding(_) | Site::Norm(_) => false,
+    }
+}
+
+fn checked_plan<M: Adaptable>(config: &AdapterConfig, model: &M) -> Result<AdapterPlan, LoraError> {
+    let modules = modules(model);
+    if model.is_head_tied() && config.names_head() {
         return Err(LoraError::TiedWeights { module: "lm_head".to_owned() });
     }
-    plan(config, &modules(model), model.model_type())
+    plan(config, &modules, model.model_type())
 }
 
 fn install<M: Adaptable>(
-    config: &LoraConfig,
+    config: &AdapterConfig,
     mut model: M,
     plan: AdapterPlan,
-    make: &dyn Fn(&AdaptedModule, [usize; 2]) -> (Tensor<2>, Tensor<2>),
-    is_trainable: bool,
+    start: Start,
+    device: &Device,
 ) -> (M, AttachReport) {
     visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
     let compute = compute_dtype(&mut model);
@@ -165,10 +164,7 @@ fn install<M: Adaptable>(
     model.sites(&mut |path, site| match site {
         Site::Projection(projection) | Site::Head(projection) => {
             if let Some(module) = adapted.get(path) {
-                let (a, b) = make(module, projection.dims());
-                let dropout = config.lora_dropout();
-                projection.adapter =
-                    Some(LoraAdapter::new(path, a, b, module.scaling, dropout, is_trainable));
+                projection.adapter = Some(new_adapter(config, module, projection, start, device));
             }
             if saved(path) {
                 if let Weight::FourBit(weight) = &projection.weight {
@@ -193,6 +189,34 @@ fn install<M: Adaptable>(
     (model, AttachReport { adapted, saved, biases, trainable: trained, total })
 }
 
+/// The adapter of one projection.
+fn new_adapter(
+    config: &AdapterConfig,
+    module: &AdaptedModule,
+    projection: &Projection,
+    start: Start,
+    device: &Device,
+) -> Adapter {
+    let ([out, inn], path, r) = (projection.dims(), &module.path, module.r);
+    match config {
+        AdapterConfig::Lora(config) => {
+            let (a, b) = match start {
+                Start::Fresh { seed } => init::factors(config.init_lora_weights(), seed, path, r, inn, out),
+                Start::Empty => (vec![0.0; r * inn], vec![0.0; out * r]),
+            };
+            let (a, b) = (matrix(a, [r, inn], device), matrix(b, [out, r], device));
+            let mut lora = LoraAdapter::new(path, a, b, module.scaling, config.lora_dropout(), true);
+            if config.lora_bias() {
+                lora = lora.with_zero_bias();
+            }
+            match config.use_dora() {
+                true => Adapter::Dora(DoraAdapter::new(lora, &projection.weight.as_frozen())),
+                false => Adapter::Lora(lora),
+            }
+        }
+    }
+}
+
 /// Every parameter that belongs to the adapter, with its key in an adapter file.
 fn each_saved<M: Adaptable>(
     model: &mut M,
@@ -202,10 +226,9 @@ fn each_saved<M: Adaptable>(
     let is_adapted = |path: &str| plan.adapted.iter().any(|module| module.path == path);
     let listed = |paths: &[String], path: &str| paths.iter().any(|known| known == path);
     visit_parameters(model, &mut |name, parameter| {
-        let factor = name.strip_suffix(".lora_A.weight").or_else(|| name.strip_suffix(".lora_B.weight"));
         let module = name.strip_suffix(".weight").or_else(|| name.strip_suffix(".bias")).unwrap_or(name);
         let is_bias = name.ends_with(".bias");
-        let belongs = factor.is_some_and(is_adapted)
+        let belongs = keys::adapted_module(name).is_some_and(is_adapted)
             || listed(&plan.saved, module)
             || (is_bias && listed(&plan.biases, module));
         if belongs {
@@ -217,6 +240,56 @@ fn each_saved<M: Adaptable>(
             visit(key, parameter);
         }
     });
+}
+
+/// The weight of an adapted head, which PEFT saves along with the adapter.
+fn base_weights<M: Adaptable>(model: &mut M) -> BTreeMap<String, AdapterTensor> {
+    let mut tensors = BTreeMap::new();
+    model.sites(&mut |path, site| {
+        if let Site::Head(Projection { weight, adapter: Some(_), unmerged, .. }) = site
+            // PEFT could not read 4-bit values here, and the base model has them anyway.
+            && let Weight::Dense(weight) = unmerged.as_ref().map_or(&*weight, |unmerged| &unmerged.weight)
+        {
+            let (shape, count) = (weight.lazy_shape().to_vec(), weight.lazy_shape().num_elements());
+            let values = weight.val().without_autodiff().reshape([count]);
+            tensors.insert(keys::base_layer_weight(path), tensor_of(values, shape));
+        }
+    });
+    tensors
+}
+
+/// Takes the weights of adapted modules that the files hold: the adapter was trained on these.
+fn load_base_weights<M: Adaptable>(
+    model: &mut M,
+    tensors: &mut BTreeMap<String, AdapterTensor>,
+    device: &Device,
+) {
+    model.sites(&mut |path, site| {
+        if let Site::Projection(projection) | Site::Head(projection) = site
+            && let Weight::Dense(weight) = &mut projection.weight
+            && let Some(adapter) = &mut projection.adapter
+            && let Some(tensor) = tensors.remove(&keys::base_layer_weight(path))
+        {
+            ParameterMut::Matrix(weight).set_flat(flat(tensor, device));
+            adapter.stand_beside(&projection.weight.as_frozen());
+        }
+    });
+}
+
+/// A tensor for an adapter file, in the dtype that the values have.
+fn tensor_of(values: Tensor<1>, shape: Vec<usize>) -> AdapterTensor {
+    let dtype = match values.dtype() {
+        DType::BF16 => AdapterDtype::BF16,
+        DType::F16 => AdapterDtype::F16,
+        _ => AdapterDtype::F32,
+    };
+    let values = values.cast(FloatDType::F32).to_data().iter::<f32>().collect();
+    AdapterTensor { shape, values, dtype }
+}
+
+fn flat(tensor: AdapterTensor, device: &Device) -> Tensor<1> {
+    let count = tensor.values.len();
+    Tensor::from_data(TensorData::new(tensor.values, [count]), (device, DType::F32))
 }
 
 fn matrix(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {

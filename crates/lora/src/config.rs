@@ -37,7 +37,7 @@ pub enum InitLoraWeights {
     Random,
 }
 
-/// The configuration of a LoRA adapter: PEFT's `LoraConfig` for plain and rank-stabilised LoRA.
+/// The configuration of a LoRA adapter: PEFT's `LoraConfig` for plain and rank-stabilised LoRA, and DoRA.
 ///
 /// An adapted projection computes `y = x·Wᵀ + s·(dropout(x)·Aᵀ)·Bᵀ` with `A` `[r, in]`,
 /// `B` `[out, r]` and `s = lora_alpha / r`, or `lora_alpha / √r` with `use_rslora`
@@ -66,6 +66,8 @@ pub struct LoraConfig {
     pub(crate) alpha_pattern: Vec<(String, f64)>,
     pub(crate) bias: Bias,
     pub(crate) use_rslora: bool,
+    pub(crate) use_dora: bool,
+    pub(crate) lora_bias: bool,
     pub(crate) modules_to_save: Option<Vec<String>>,
     pub(crate) init_lora_weights: InitLoraWeights,
     pub(crate) task_type: Option<String>,
@@ -94,6 +96,8 @@ impl LoraConfig {
             alpha_pattern: Vec::new(),
             bias: Bias::None,
             use_rslora: false,
+            use_dora: false,
+            lora_bias: false,
             modules_to_save: None,
             init_lora_weights: InitLoraWeights::Kaiming,
             task_type: None,
@@ -161,6 +165,16 @@ impl LoraConfig {
     /// Whether `lora_alpha` is divided by `√r` instead of `r`.
     pub fn use_rslora(&self) -> bool {
         self.use_rslora
+    }
+
+    /// Whether the rows of the adapted weight get trained norms: DoRA (Liu et al. 2024, arXiv:2402.09353).
+    pub fn use_dora(&self) -> bool {
+        self.use_dora
+    }
+
+    /// Whether `B` has a trained bias. Such an adapter can only be merged where the projection has a bias.
+    pub fn lora_bias(&self) -> bool {
+        self.lora_bias
     }
 
     /// Modules that are trained and saved whole, such as `lm_head`.
@@ -260,6 +274,18 @@ impl LoraConfig {
         self
     }
 
+    /// Sets whether the adapter is DoRA.
+    pub fn with_use_dora(mut self, use_dora: bool) -> Self {
+        self.use_dora = use_dora;
+        self
+    }
+
+    /// Sets whether `B` has a bias.
+    pub fn with_lora_bias(mut self, lora_bias: bool) -> Self {
+        self.lora_bias = lora_bias;
+        self
+    }
+
     /// Sets which modules are trained whole.
     pub fn with_modules_to_save<S: Into<String>>(mut self, modules: impl IntoIterator<Item = S>) -> Self {
         self.modules_to_save = Some(modules.into_iter().map(Into::into).collect());
@@ -309,6 +335,14 @@ impl LoraConfig {
         }
         for (key, alpha) in &self.alpha_pattern {
             check_alpha(&format!("alpha_pattern[{key:?}]"), *alpha)?;
+        }
+        if self.lora_bias && self.use_dora {
+            return Err(LoraError::config("lora_bias", true, "false, because use_dora is true"));
+        }
+        let is_plain = matches!(self.init_lora_weights, InitLoraWeights::Kaiming | InitLoraWeights::Random);
+        if self.lora_bias && !is_plain {
+            let wanted = "false, because init_lora_weights is neither true nor false";
+            return Err(LoraError::config("lora_bias", true, wanted));
         }
         ScalingRules::new(self)?;
         self.validate_targets()?;

@@ -15,7 +15,7 @@ const PEFT_VERSION: &str = "0.21.2";
 
 /// The fields PEFT 0.21 writes that this crate does not implement, with the value that means
 /// "off". Any other value but null is an error; the value here is what is written.
-fn fixed_fields() -> [(&'static str, Value); 21] {
+fn fixed_fields() -> [(&'static str, Value); 19] {
     [
         ("alora_invocation_tokens", Value::Null),
         ("arrow_config", Value::Null),
@@ -26,7 +26,6 @@ fn fixed_fields() -> [(&'static str, Value); 21] {
         ("kasa_config", Value::Null),
         ("layer_replication", Value::Null),
         ("loftq_config", json!({})),
-        ("lora_bias", json!(false)),
         ("lora_ga_config", Value::Null),
         ("megatron_config", Value::Null),
         ("megatron_core", json!("megatron.core")),
@@ -35,7 +34,6 @@ fn fixed_fields() -> [(&'static str, Value); 21] {
         ("target_parameters", Value::Null),
         ("trainable_token_indices", Value::Null),
         ("use_bdlora", Value::Null),
-        ("use_dora", json!(false)),
         ("use_qalora", json!(false)),
         ("velora_config", Value::Null),
     ]
@@ -50,10 +48,7 @@ impl LoraConfig {
     /// what [`LoraConfig::from_json`] reports.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, LoraError> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| LoraError::Read { path: path.into(), source })?;
-        let value =
-            serde_json::from_slice(&bytes).map_err(|source| LoraError::Json { path: path.into(), source })?;
-        Self::from_json(value).map_err(|error| error.in_file(path))
+        Self::from_json(read_json(path)?).map_err(|error| error.in_file(path))
     }
 
     /// Takes a configuration from the parsed text of an adapter_config.json.
@@ -103,6 +98,8 @@ impl LoraConfig {
             fields.read("alpha_pattern", alphas, |v| pairs(v, Value::as_f64))?.unwrap_or_default();
         config.bias =
             fields.read("bias", "\"none\", \"all\" or \"lora_only\"", bias_from_json)?.unwrap_or_default();
+        config.lora_bias = fields.read("lora_bias", "true or false", Value::as_bool)?.unwrap_or(false);
+        config.use_dora = fields.read("use_dora", "true or false", Value::as_bool)?.unwrap_or(false);
         config.use_rslora = fields.read("use_rslora", "true or false", Value::as_bool)?.unwrap_or(false);
         config.modules_to_save = fields.read("modules_to_save", "a list of module names", texts)?;
         config.task_type = fields.read("task_type", "a string", text)?;
@@ -139,6 +136,7 @@ impl LoraConfig {
             ("layers_pattern", json!(self.layers_pattern)),
             ("layers_to_transform", json!(self.layers_to_transform)),
             ("lora_alpha", number(self.lora_alpha)),
+            ("lora_bias", json!(self.lora_bias)),
             ("lora_dropout", json!(self.lora_dropout)),
             ("modules_to_save", json!(self.modules_to_save)),
             ("peft_type", json!("LORA")),
@@ -148,6 +146,7 @@ impl LoraConfig {
             ("revision", json!(self.revision)),
             ("target_modules", json!(self.target_modules.as_ref().map(target_to_json))),
             ("task_type", json!(self.task_type)),
+            ("use_dora", json!(self.use_dora)),
             ("use_rslora", json!(self.use_rslora)),
         ]);
         let fields: Map<String, Value> =
@@ -162,6 +161,12 @@ impl LoraConfig {
     fn alpha_pattern_json(&self) -> Value {
         self.alpha_pattern.iter().map(|(key, alpha)| (key.clone(), number(*alpha))).collect()
     }
+}
+
+/// The JSON of a file.
+pub(crate) fn read_json(path: &Path) -> Result<Value, LoraError> {
+    let bytes = fs::read(path).map_err(|source| LoraError::Read { path: path.into(), source })?;
+    serde_json::from_slice(&bytes).map_err(|source| LoraError::Json { path: path.into(), source })
 }
 
 /// The fields of the file that have not been read yet.

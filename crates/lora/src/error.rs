@@ -143,6 +143,22 @@ pub enum LoraError {
         module: String,
     },
 
+    /// An adapter with a bias was to be merged into a projection without one.
+    #[error("{module} has no bias that the adapter's bias (lora_bias) could be merged into")]
+    NoBias {
+        /// The module.
+        module: String,
+    },
+
+    /// An adapter of a method that this crate does not have.
+    #[error("peft_type is `{found}`, wanted one of {}", .known.join(", "))]
+    UnknownPeftType {
+        /// The method, by PEFT's name.
+        found: String,
+        /// The methods there are.
+        known: Vec<&'static str>,
+    },
+
     /// Tensors of a file that hold infinite numbers or numbers that are none.
     #[error("{}: numbers that are not finite in {}", .path.display(), .tensors.join(", "))]
     NonFiniteTensors {

@@ -17,6 +17,7 @@
 #![deny(missing_docs)]
 
 mod adapter;
+mod adapter_config;
 mod attach;
 mod config;
 mod config_json;
@@ -31,7 +32,8 @@ mod projection;
 mod target;
 
 pub use crate::{
-    adapter::LoraAdapter,
+    adapter::{Adapter, DoraAdapter, LoraAdapter},
+    adapter_config::AdapterConfig,
     attach::{AttachReport, attach, load_peft, save_peft},
     config::{Bias, InitLoraWeights, LoraConfig},
     embedding::Embedding,

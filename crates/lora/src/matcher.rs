@@ -82,12 +82,15 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    pub(crate) fn new(config: &LoraConfig, modules: &[ModuleInfo]) -> Result<Self, LoraError> {
-        let wanted = config.layers_to_transform.as_deref().unwrap_or_default();
+    pub(crate) fn new(
+        wanted: &[usize],
+        patterns: &[String],
+        modules: &[ModuleInfo],
+    ) -> Result<Self, LoraError> {
         if wanted.is_empty() {
             return Ok(Self { numbers: None, regexes: Vec::new() });
         }
-        let mut patterns = config.layers_pattern.clone().unwrap_or_default();
+        let mut patterns = patterns.to_vec();
         let named = !patterns.is_empty();
         if !named {
             patterns.push("[^.]*".into());

@@ -3,16 +3,22 @@
 use burn::tensor::{FloatDType, Tensor};
 use burnisher_kernels::all_finite;
 
-use crate::{Adaptable, LoraError, Projection, Site, parameters::compute_dtype, projection::Weight};
+use crate::{
+    Adaptable, LoraError, Projection, Site,
+    adapter::Folded,
+    parameters::compute_dtype,
+    projection::{Unmerged, Weight, frozen},
+};
 
-/// Merges every adapter: `W ← W + s·B·A`, computed in f32 and rounded once to the base's dtype. A
+/// Merges every adapter, computed in f32 and rounded once to the base's dtype: `W ← W + s·B·A` for LoRA. A
 /// 4-bit base is dequantized to the dtype that the model computes in, as its projections do it, and stays
 /// dense: merging into 4 bits would lose what was learned. The original weights and the adapters stay for
 /// [`unmerge`].
 ///
 /// # Errors
-/// [`LoraError::NonFinite`] naming the first module whose merged weight is not finite; the model is
-/// not returned then.
+/// [`LoraError::NonFinite`] naming the first module whose merged weight is not finite,
+/// [`LoraError::NoBias`] the first whose adapter has a bias and that has none itself; the model is not returned
+/// then.
 pub fn merge<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
     let mut failed = None;
     let compute = compute_dtype(&mut model);
@@ -46,7 +52,8 @@ pub fn merge_and_unload<M: Adaptable>(model: M) -> Result<M, LoraError> {
 pub fn unmerge<M: Adaptable>(mut model: M) -> M {
     for_each_projection(&mut model, &mut |_, projection| {
         if let Some(original) = projection.unmerged.take() {
-            projection.weight = original;
+            projection.weight = original.weight;
+            projection.bias = original.bias;
         }
     });
     model
@@ -64,7 +71,10 @@ fn merge_one(path: &str, projection: &mut Projection, compute: FloatDType) -> Re
     let Some(adapter) = projection.adapter.as_ref().filter(|_| projection.unmerged.is_none()) else {
         return Ok(());
     };
-    let (base, dtype): (Tensor<2>, FloatDType) = match &projection.weight {
+    if adapter.needs_bias() && projection.bias.is_none() {
+        return Err(LoraError::NoBias { module: path.to_owned() });
+    }
+    let (weight, dtype): (Tensor<2>, FloatDType) = match &projection.weight {
         Weight::Dense(weight) => {
             let weight = weight.val().without_autodiff();
             let dtype = FloatDType::from(weight.dtype());
@@ -72,11 +82,16 @@ fn merge_one(path: &str, projection: &mut Projection, compute: FloatDType) -> Re
         }
         Weight::FourBit(weight) => (weight.dequantize(compute).cast(FloatDType::F32), compute),
     };
-    let merged = base + adapter.delta().cast(FloatDType::F32);
-    if !all_finite(&merged) {
+    let own = projection.bias();
+    let bias = own.clone().map(|bias| bias.without_autodiff().cast(FloatDType::F32));
+    let Folded { weight, bias } = adapter.fold(Folded { weight, bias });
+    if !all_finite(&weight) || !bias.as_ref().is_none_or(all_finite) {
         return Err(LoraError::NonFinite { module: path.to_owned() });
     }
-    let original = std::mem::replace(&mut projection.weight, Weight::frozen(merged.cast(dtype)));
-    projection.unmerged = Some(original);
+    let bias = bias.zip(own).map(|(bias, own)| frozen(bias.cast(FloatDType::from(own.dtype()))));
+    projection.unmerged = Some(Unmerged {
+        weight: std::mem::replace(&mut projection.weight, Weight::frozen(weight.cast(dtype))),
+        bias: std::mem::replace(&mut projection.bias, bias),
+    });
     Ok(())
 }

@@ -118,8 +118,7 @@ pub fn visit_parameters<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(&str,
                 visit(&format!("{path}.bias"), ParameterMut::Vector(bias));
             }
             if let Some(adapter) = &mut projection.adapter {
-                visit(&format!("{path}.lora_A.weight"), ParameterMut::Matrix(&mut adapter.a));
-                visit(&format!("{path}.lora_B.weight"), ParameterMut::Matrix(&mut adapter.b));
+                adapter.parameters(path, visit);
             }
         }
         Site::Embedding(embedding) => {

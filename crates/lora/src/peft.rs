@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::{
-    config::LoraConfig,
+    adapter_config::AdapterConfig,
     error::{LoraError, ShapeProblem, TensorProblems, UnsupportedField},
 };
 
@@ -52,6 +52,19 @@ pub(crate) mod keys {
     /// The trained bias of an adapted module, whether `bias` is `all` or `lora_only`.
     pub(crate) fn base_layer_bias(path: &str) -> String {
         format!("{PREFIX}{path}{BASE_LAYER}.bias")
+    }
+
+    /// The frozen weight of an adapted module.
+    pub(crate) fn base_layer_weight(path: &str) -> String {
+        format!("{PREFIX}{path}{BASE_LAYER}.weight")
+    }
+
+    /// What the names of an adapter's parameters add to the path of their module.
+    const ENDS: [&str; 4] = [".lora_A.weight", ".lora_B.weight", ".lora_B.bias", ".lora_magnitude_vector"];
+
+    /// The module whose adapter the parameter `name` belongs to.
+    pub(crate) fn adapted_module(name: &str) -> Option<&str> {
+        ENDS.iter().find_map(|end| name.strip_suffix(end))
     }
 
     /// For the frozen weight of an adapted module, which PEFT saves along with an adapted head: the names
@@ -162,7 +175,7 @@ impl AdapterTensor {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeftFiles {
     /// adapter_config.json.
-    pub config: LoraConfig,
+    pub config: AdapterConfig,
     /// adapter_model.safetensors.
     pub tensors: BTreeMap<String, AdapterTensor>,
 }
@@ -172,13 +185,13 @@ impl PeftFiles {
     /// (`lora_A.default.weight`); values become 32-bit floats, exactly.
     ///
     /// # Errors
-    /// What [`LoraConfig::read`] reports; [`LoraError::Read`]; [`LoraError::Safetensors`] for a
+    /// What [`AdapterConfig::read`] reports; [`LoraError::Read`]; [`LoraError::Safetensors`] for a
     /// truncated file, a lying header, or a tensor that is neither F32, F16 nor BF16;
     /// [`LoraError::NonFiniteTensors`]; [`LoraError::InFile`] if there is only a pickled
     /// adapter_model.bin. Whether the tensors are the right ones says [`PeftFiles::check`].
     pub fn read(dir: impl AsRef<Path>) -> Result<Self, LoraError> {
         let dir = dir.as_ref();
-        let config = LoraConfig::read(dir.join(CONFIG_FILE))?;
+        let config = AdapterConfig::read(dir.join(CONFIG_FILE))?;
         let path = dir.join(MODEL_FILE);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,

@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    config::{Bias, LoraConfig},
+    adapter_config::AdapterConfig,
+    config::Bias,
     error::LoraError,
     matcher::{Hit, Layers, Matcher, ScalingRules, no_target},
 };
 
+/// Module names by `model_type`.
+pub(crate) type Defaults = [(&'static [&'static str], &'static [&'static str])];
+
 /// PEFT's default `target_modules` by `model_type` (peft 0.21, src/peft/utils/constants.py).
-const DEFAULT_TARGETS: &[(&[&str], &[&str])] = &[
+pub(crate) const LORA_TARGETS: &Defaults = &[
     (
         &[
             "bart",
@@ -93,16 +97,29 @@ pub struct ModuleInfo {
     pub has_bias: bool,
 }
 
+/// How a configuration chooses modules, whatever its method.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice<'a> {
+    /// PEFT's targets where none are given.
+    pub(crate) defaults: &'static Defaults,
+    pub(crate) target_modules: Option<&'a TargetModules>,
+    pub(crate) exclude_modules: Option<&'a TargetModules>,
+    pub(crate) layers_to_transform: &'a [usize],
+    pub(crate) layers_pattern: &'a [String],
+    pub(crate) modules_to_save: &'a [String],
+    pub(crate) bias: Bias,
+}
+
 /// A module that gets an adapter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdaptedModule {
     /// Its path.
     pub path: String,
-    /// The rank of its adapter.
+    /// The rank of its adapter; 0 for a method without one.
     pub r: usize,
-    /// The numerator of its scaling.
+    /// The numerator of its scaling; 1 for a method without one.
     pub alpha: f64,
-    /// The factor of the adapter's output: `alpha / r`, or `alpha / √r`.
+    /// The factor of the adapter's output: `alpha / r`, or `alpha / √r`; 1 for a method without one.
     pub scaling: f64,
 }
 
@@ -135,25 +152,31 @@ pub struct AdapterPlan {
 /// [`LoraError::NothingLeft`] if every target is left out; [`LoraError::NotAdaptable`] if a target
 /// is no projection; [`LoraError::UnknownArchitecture`] if `target_modules` is not given and PEFT has no
 /// default for `model_type`.
-pub fn plan(config: &LoraConfig, modules: &[ModuleInfo], model_type: &str) -> Result<AdapterPlan, LoraError> {
+pub fn plan(
+    config: impl Into<AdapterConfig>,
+    modules: &[ModuleInfo],
+    model_type: &str,
+) -> Result<AdapterPlan, LoraError> {
+    let config = config.into();
     config.validate()?;
-    let targets = match &config.target_modules {
+    let choice = config.choice();
+    let targets = match choice.target_modules {
         Some(targets) => targets.clone(),
-        None => default_targets(model_type)?,
+        None => TargetModules::suffixes(default_modules(choice.defaults, model_type)?.iter().copied()),
     };
     let target = Matcher::new("target_modules", &targets)?;
-    let exclude = match &config.exclude_modules {
+    let exclude = match choice.exclude_modules {
         Some(exclude) => Matcher::new("exclude_modules", exclude)?,
         None => Matcher::Entries(Vec::new()),
     };
-    let save = Matcher::Entries(config.modules_to_save.clone().unwrap_or_default());
+    let save = Matcher::Entries(choice.modules_to_save.to_vec());
     target.check_used("target_modules", modules)?;
     exclude.check_used("exclude_modules", modules)?;
     save.check_used("modules_to_save", modules)?;
-    let layers = Layers::new(config, modules)?;
-    let rules = ScalingRules::new(config)?;
+    let layers = Layers::new(choice.layers_to_transform, choice.layers_pattern, modules)?;
+    let rules = config.as_lora().map(ScalingRules::new).transpose()?;
     let paths: Vec<&str> = modules.iter().map(|module| module.path.as_str()).collect();
-    for (field, unused) in rules.unused(&paths) {
+    for (field, unused) in rules.iter().flat_map(|rules| rules.unused(&paths)) {
         if !unused.is_empty() {
             return Err(no_target(field, unused, modules));
         }
@@ -180,7 +203,7 @@ pub fn plan(config: &LoraConfig, modules: &[ModuleInfo], model_type: &str) -> Re
 
     let biases = modules.iter().filter(|module| {
         module.has_bias
-            && match config.bias {
+            && match choice.bias {
                 Bias::None => false,
                 Bias::All => save.hit(module).is_none(),
                 Bias::LoraOnly => chosen.iter().any(|chosen| chosen.path == module.path),
@@ -198,7 +221,8 @@ pub fn plan(config: &LoraConfig, modules: &[ModuleInfo], model_type: &str) -> Re
         adapted: chosen
             .into_iter()
             .map(|module| {
-                let (r, alpha, scaling) = rules.of(&module.path);
+                let of_all = (config.rank(), 1.0, 1.0);
+                let (r, alpha, scaling) = rules.as_ref().map_or(of_all, |rules| rules.of(&module.path));
                 AdaptedModule { path: module.path.clone(), r, alpha, scaling }
             })
             .collect(),
@@ -232,19 +256,19 @@ fn with_commas(number: usize) -> String {
     grouped
 }
 
-fn default_targets(model_type: &str) -> Result<TargetModules, LoraError> {
-    let row = DEFAULT_TARGETS.iter().find(|(types, _)| types.contains(&model_type));
-    match row {
-        Some((_, names)) => Ok(TargetModules::suffixes(names.iter().copied())),
-        None => {
-            let known: BTreeSet<&str> =
-                DEFAULT_TARGETS.iter().flat_map(|(types, _)| types.iter().copied()).collect();
-            Err(LoraError::UnknownArchitecture {
-                model_type: model_type.into(),
-                known: known.into_iter().map(String::from).collect(),
-            })
+/// The names that PEFT takes for an architecture.
+pub(crate) fn default_modules(
+    defaults: &'static Defaults,
+    model_type: &str,
+) -> Result<&'static [&'static str], LoraError> {
+    let row = defaults.iter().find(|(types, _)| types.contains(&model_type));
+    row.map(|(_, names)| *names).ok_or_else(|| {
+        let known: BTreeSet<&str> = defaults.iter().flat_map(|(types, _)| types.iter().copied()).collect();
+        LoraError::UnknownArchitecture {
+            model_type: model_type.into(),
+            known: known.into_iter().map(String::from).collect(),
         }
-    }
+    })
 }
 
 fn paths_of<'a>(modules: impl Iterator<Item = &'a ModuleInfo>) -> Vec<String> {

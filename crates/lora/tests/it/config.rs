@@ -36,6 +36,10 @@ pub(crate) const SUPPORTED: &[&str] = &[
     "peft/llama2/modules_to_save_embed_and_head",
     "peft/llama2/lm_head_target",
     "peft/llama2/r1_high_alpha",
+    "peft/llama2/dora",
+    "peft/llama2/dora_all_linear",
+    "peft/llama2/rsdora",
+    "peft/llama2/lora_bias",
     "peft/llama2/pissa/converted_lora",
     "peft/llama3/lora_qv",
     "peft/llama-sharded/lora_qv",
@@ -44,6 +48,8 @@ pub(crate) const SUPPORTED: &[&str] = &[
     "peft/gemma/lora_qv",
     "peft/qwen2/bias_all",
     "peft/qwen2/bias_lora_only",
+    "peft/qwen2/dora",
+    "peft/qwen2/lora_bias",
     "merge/a",
     "merge/b",
     "merge/c",
@@ -70,11 +76,6 @@ fn configs_of_peft_are_written_back_unchanged() {
 #[test]
 fn what_is_not_implemented_is_named() {
     let cases: &[(&str, &[(&str, &str)])] = &[
-        ("llama2/dora", &[("use_dora", "true")]),
-        ("llama2/dora_all_linear", &[("use_dora", "true")]),
-        ("llama2/rsdora", &[("use_dora", "true")]),
-        ("qwen2/dora", &[("use_dora", "true")]),
-        ("llama2/lora_bias", &[("lora_bias", "true")]),
         ("llama2/pissa", &[("init_lora_weights", "\"pissa\"")]),
         ("llama2/pissa_niter_4", &[("init_lora_weights", "\"pissa_niter_4\"")]),
         ("llama2/olora", &[("init_lora_weights", "\"olora\"")]),

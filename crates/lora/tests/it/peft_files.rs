@@ -21,7 +21,7 @@ fn small() -> PeftFiles {
         (key("lora_A.weight"), AdapterTensor::new([2, 3], vec![0.5, -1.0, 2.0, 0.0, 1.5, -0.25])),
         (key("lora_B.weight"), AdapterTensor::new([4, 2], vec![0.0; 8])),
     ]);
-    PeftFiles { config, tensors }
+    PeftFiles { config: config.into(), tensors }
 }
 
 fn key(tail: &str) -> String {

@@ -115,7 +115,7 @@ fn entries_are_whole_names_at_the_end_of_a_path() {
         (&["lm_head"], &["lm_head"]),
     ];
     for (entries, wanted) in cases {
-        assert_eq!(paths(&plan(&targeting(entries), &modules, "llama").unwrap()), wanted, "{entries:?}");
+        assert_eq!(paths(&plan(targeting(entries), &modules, "llama").unwrap()), wanted, "{entries:?}");
     }
 }
 
@@ -173,11 +173,11 @@ fn layers_are_chosen_by_number() {
 #[test]
 fn defaults_are_those_of_peft() {
     for model_type in ["llama", "mistral", "gemma"] {
-        let plan = plan(&LoraConfig::new(8), &llama2(), model_type).unwrap();
+        let plan = plan(LoraConfig::new(8), &llama2(), model_type).unwrap();
         assert_eq!(plan.adapted.len(), 4);
         assert_eq!(plan.target_modules, TargetModules::suffixes(["q_proj", "v_proj"]));
     }
-    let error = plan(&LoraConfig::new(8), &llama2(), "mamba").unwrap_err();
+    let error = plan(LoraConfig::new(8), &llama2(), "mamba").unwrap_err();
     let message = error.to_string();
     let LoraError::UnknownArchitecture { model_type, known } = error else { panic!("{message}") };
     assert_eq!(model_type, "mamba");
@@ -238,7 +238,7 @@ fn targets_that_cannot_be_adapted_are_errors() {
     let left_out = targeting(&["q_proj"]).with_exclude_modules(TargetModules::suffixes(["q_proj"]));
     let error = plan(&left_out, &llama2(), "llama").unwrap_err();
     assert!(matches!(&error, LoraError::NothingLeft { matched } if matched.len() == 2), "{error}");
-    let error = plan(&targeting(&["q_proj", "norm", "embed_tokens"]), &llama2(), "llama").unwrap_err();
+    let error = plan(targeting(&["q_proj", "norm", "embed_tokens"]), &llama2(), "llama").unwrap_err();
     assert!(
         matches!(&error, LoraError::NotAdaptable { modules } if *modules == ["model.embed_tokens", "model.norm"]),
         "{error}"
