@@ -5,13 +5,15 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::{
-    AdapterPlan, LoraConfig, LoraError, TargetModules,
+    AdapterPlan, Bias, Ia3Config, LoraConfig, LoraError, TargetModules, VeraConfig,
     config_json::read_json,
+    ia3_config::IA3_TARGETS,
     target::{Choice, LORA_TARGETS},
+    vera_config::VERA_TARGETS,
 };
 
 /// `peft_type` and the configurations of the methods.
-const KNOWN: [&str; 1] = ["LORA"];
+const KNOWN: [&str; 3] = ["IA3", "LORA", "VERA"];
 
 /// The configuration of an adapter: one variant per `peft_type` of PEFT 0.21.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,10 @@ const KNOWN: [&str; 1] = ["LORA"];
 pub enum AdapterConfig {
     /// LORA: LoRA with its relatives (rsLoRA, DoRA, trained rows of the embedding).
     Lora(LoraConfig),
+    /// IA3: (IA)³.
+    Ia3(Ia3Config),
+    /// VERA: VeRA.
+    Vera(VeraConfig),
 }
 
 impl AdapterConfig {
@@ -26,6 +32,8 @@ impl AdapterConfig {
     pub fn peft_type(&self) -> &'static str {
         match self {
             Self::Lora(_) => "LORA",
+            Self::Ia3(_) => "IA3",
+            Self::Vera(_) => "VERA",
         }
     }
 
@@ -33,6 +41,7 @@ impl AdapterConfig {
     pub fn as_lora(&self) -> Option<&LoraConfig> {
         match self {
             Self::Lora(config) => Some(config),
+            Self::Ia3(_) | Self::Vera(_) => None,
         }
     }
 
@@ -40,6 +49,8 @@ impl AdapterConfig {
     pub(crate) fn rank(&self) -> usize {
         match self {
             Self::Lora(config) => config.r,
+            Self::Ia3(_) => 0,
+            Self::Vera(config) => config.r,
         }
     }
 
@@ -54,18 +65,55 @@ impl AdapterConfig {
                 layers_pattern: config.layers_pattern.as_deref().unwrap_or_default(),
                 modules_to_save: config.modules_to_save.as_deref().unwrap_or_default(),
                 bias: config.bias,
+                takes_embedding: true,
+            },
+            Self::Ia3(config) => Choice {
+                defaults: IA3_TARGETS,
+                target_modules: config.target_modules.as_ref(),
+                exclude_modules: config.exclude_modules.as_ref(),
+                layers_to_transform: &[],
+                layers_pattern: &[],
+                modules_to_save: config.modules_to_save.as_deref().unwrap_or_default(),
+                bias: Bias::None,
+                takes_embedding: false,
+            },
+            Self::Vera(config) => Choice {
+                defaults: VERA_TARGETS,
+                target_modules: config.target_modules.as_ref(),
+                exclude_modules: None,
+                layers_to_transform: config.layers_to_transform.as_deref().unwrap_or_default(),
+                layers_pattern: config.layers_pattern.as_deref().unwrap_or_default(),
+                modules_to_save: config.modules_to_save.as_deref().unwrap_or_default(),
+                bias: config.bias,
+                takes_embedding: false,
             },
         }
     }
 
-    /// Whether a target or a module to save is named as the output projection is.
-    pub(crate) fn names_head(&self) -> bool {
-        let Choice { target_modules, modules_to_save, .. } = self.choice();
-        let targets = match target_modules {
-            Some(TargetModules::Suffixes(entries)) => entries.as_slice(),
-            _ => &[],
+    /// Whether an entry of the targets is `path`.
+    pub(crate) fn targets(&self, path: &str) -> bool {
+        match self.choice().target_modules {
+            Some(TargetModules::Suffixes(entries)) => entries.iter().any(|entry| entry == path),
+            _ => false,
+        }
+    }
+
+    /// Whether an entry of the modules to save is `path`.
+    pub(crate) fn saves(&self, path: &str) -> bool {
+        self.choice().modules_to_save.iter().any(|entry| entry == path)
+    }
+
+    /// The same with `other` among the modules to save in the place of `path`.
+    pub(crate) fn with_saved_instead(mut self, path: &str, other: &str) -> Self {
+        let modules = match &mut self {
+            Self::Lora(config) => &mut config.modules_to_save,
+            Self::Ia3(config) => &mut config.modules_to_save,
+            Self::Vera(config) => &mut config.modules_to_save,
         };
-        targets.iter().chain(modules_to_save).any(|name| name == "lm_head")
+        for module in modules.iter_mut().flatten().filter(|module| *module == path) {
+            other.clone_into(module);
+        }
+        self
     }
 
     /// The same with the modules that `plan` found spelled out.
@@ -73,6 +121,12 @@ impl AdapterConfig {
         let targets = plan.target_modules.clone();
         match self {
             Self::Lora(config) => Self::Lora(config.with_target_modules(targets)),
+            Self::Ia3(config) => Self::Ia3(Ia3Config {
+                target_modules: Some(targets),
+                feedforward_modules: plan.feedforward_modules.clone(),
+                ..config
+            }),
+            Self::Vera(config) => Self::Vera(config.with_target_modules(targets)),
         }
     }
 
@@ -94,6 +148,8 @@ impl AdapterConfig {
     pub fn from_json(value: Value) -> Result<Self, LoraError> {
         match value.get("peft_type").and_then(Value::as_str) {
             Some("LORA") | None => LoraConfig::from_json(value).map(Self::Lora),
+            Some("IA3") => Ia3Config::from_json(value).map(Self::Ia3),
+            Some("VERA") => VeraConfig::from_json(value).map(Self::Vera),
             Some(found) => Err(LoraError::UnknownPeftType { found: found.to_owned(), known: KNOWN.to_vec() }),
         }
     }
@@ -102,6 +158,8 @@ impl AdapterConfig {
     pub fn to_json(&self) -> String {
         match self {
             Self::Lora(config) => config.to_json(),
+            Self::Ia3(config) => config.to_json(),
+            Self::Vera(config) => config.to_json(),
         }
     }
 
@@ -112,6 +170,8 @@ impl AdapterConfig {
     pub fn validate(&self) -> Result<(), LoraError> {
         match self {
             Self::Lora(config) => config.validate(),
+            Self::Ia3(config) => config.validate(),
+            Self::Vera(config) => config.validate(),
         }
     }
 }
@@ -134,6 +194,8 @@ macro_rules! from_config {
 }
 
 from_config!(LoraConfig, Lora);
+from_config!(Ia3Config, Ia3);
+from_config!(VeraConfig, Vera);
 
 impl From<&AdapterConfig> for AdapterConfig {
     fn from(config: &AdapterConfig) -> Self {

@@ -2,17 +2,27 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use burn::{
+    module::Param,
+    tensor::{DType, Device, FloatDType, Tensor, TensorData},
+};
 
 use crate::{
     Adaptable, AdaptedModule, Adapter, AdapterConfig, AdapterDtype, AdapterPlan, AdapterTensor, DoraAdapter,
-    LoraAdapter, LoraError, PeftFiles, Projection, Site, TensorProblems, count_parameters, init, modules,
+    Embedding, EmbeddingAdapter, Ia3Adapter, InitLoraWeights, LoraAdapter, LoraConfig, LoraEmbedding,
+    LoraError, ModuleKind, PeftFiles, Projection, Site, TensorProblems, TrainableTokens, VeraAdapter,
+    adapter::SharedProjection,
+    count_parameters, init, modules,
     parameters::{ParameterMut, check_plain, compute_dtype},
     peft::keys,
     plan,
     projection::{Weight, trainable},
     trainable_summary, visit_parameters,
 };
+
+/// The path of the output projection, also where it has no weight of its own.
+const HEAD: &str = "lm_head";
+const HEAD_WEIGHT: &str = "lm_head.weight";
 
 /// What an adapter was attached to.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +85,7 @@ pub fn load_peft<M: Adaptable>(
     device: &Device,
 ) -> Result<(M, AdapterConfig, AttachReport), LoraError> {
     check_plain(&mut model)?;
-    let files = PeftFiles::read(dir.as_ref())?;
+    let mut files = PeftFiles::read(dir.as_ref())?;
     let plan = checked_plan(&files.config, &model)?;
     // Attach an empty adapter first: the model then tells which tensors the files must hold.
     let (mut model, report) = install(&files.config, model, plan.clone(), Start::Empty, device);
@@ -83,9 +93,27 @@ pub fn load_peft<M: Adaptable>(
     each_saved(&mut model, &plan, &mut |key, parameter| {
         expected.insert(key, parameter.shape());
     });
+    let shared = saved_projection(&files.config, &mut model);
+    expected.extend(shared.into_iter().flatten().map(|(key, tensor)| (key, tensor.dims().to_vec())));
+    let tied = tied_embedding(&model, &plan);
+    if let Some(embedding) = &tied {
+        let shape = expected.get(&keys::parameter(embedding)).cloned();
+        expected.extend(shape.map(|shape| (keys::parameter(HEAD_WEIGHT), shape)));
+    }
+    load_base_weights(&mut model, &mut files.tensors, device);
     files.check(&expected)?;
     let PeftFiles { config, mut tensors } = files;
-    load_base_weights(&mut model, &mut tensors, device);
+    if let Some(embedding) = &tied {
+        let head = tensors.remove(&keys::parameter(HEAD_WEIGHT));
+        if head.map(|head| head.values) != tensors.get(&keys::parameter(embedding)).map(|t| t.values.clone())
+        {
+            return Err(LoraError::TiedWeights { module: HEAD.to_owned() });
+        }
+    }
+    if let [Some(a), Some(b)] = keys::VERA.map(|key| tensors.remove(key)) {
+        let [a, b] = [a, b].map(|tensor| matrix(tensor.values, [tensor.shape[0], tensor.shape[1]], device));
+        share(&mut model, &SharedProjection { a, b });
+    }
     each_saved(&mut model, &plan, &mut |key, mut parameter| {
         if let Some(tensor) = tensors.remove(&key) {
             parameter.set_flat(flat(tensor, device));
@@ -117,35 +145,92 @@ pub fn save_peft<M: Adaptable>(
     let mut model = model.clone();
     let mut without = Vec::new();
     model.sites(&mut |path, site| {
-        if !has_adapter(&site) && plan.adapted.iter().any(|module| module.path == path) {
+        if !site.has_adapter() && plan.adapted.iter().any(|module| module.path == path) {
             without.push(path.to_owned());
         }
     });
     if !without.is_empty() {
         return Err(LoraError::NoAdapter { modules: without });
     }
-    let mut tensors = base_weights(&mut model);
+    let mut tensors = base_weights(&config, &mut model);
+    for (key, tensor) in saved_projection(&config, &mut model).into_iter().flatten() {
+        tensors.insert(key, whole(tensor));
+    }
     each_saved(&mut model, &plan, &mut |key, parameter| {
         tensors.insert(key, tensor_of(parameter.flat(), parameter.shape()));
     });
+    if let Some(embedding) = tied_embedding(&model, &plan) {
+        let embedding = tensors.get(&keys::parameter(&embedding)).cloned();
+        tensors.extend(embedding.map(|tensor| (keys::parameter(HEAD_WEIGHT), tensor)));
+    }
     // PEFT writes the modules that a default or `all-linear` stood for.
     let config = config.with_plan(&plan);
     PeftFiles { config, tensors }.write(dir.as_ref())
 }
 
-fn has_adapter(site: &Site<'_>) -> bool {
-    match site {
-        Site::Projection(projection) | Site::Head(projection) => projection.adapter.is_some(),
-        Site::Embedding(_) | Site::Norm(_) => false,
+/// [`plan`], and the rules that need the model.
+fn checked_plan<M: Adaptable>(config: &AdapterConfig, model: &M) -> Result<AdapterPlan, LoraError> {
+    let modules = modules(model);
+    let embedding = modules.iter().find(|module| module.kind == ModuleKind::Embedding);
+    let embedding = embedding.map(|module| module.path.as_str()).unwrap_or_default();
+    let tied = |module: &str| Err(LoraError::TiedWeights { module: module.to_owned() });
+    let (is_tied, lora) = (model.is_head_tied(), config.as_lora());
+    let is_ensured = lora.is_some_and(LoraConfig::ensure_weight_tying);
+    let mut config = config.clone();
+    if is_tied && config.targets(HEAD) || is_tied && config.saves(HEAD) && !is_ensured {
+        return tied(HEAD);
+    }
+    if is_tied && config.saves(HEAD) {
+        // It has no weight of its own: its name stands for the embedding's.
+        config = config.with_saved_instead(HEAD, embedding);
+    }
+    let plan = plan(&config, &modules, model.model_type())?;
+    let adapts = plan.adapted.iter().any(|module| module.path == embedding);
+    let saves = plan.saved.iter().any(|path| path == embedding);
+    if is_tied && (adapts || saves && !is_ensured) {
+        return tied(embedding);
+    }
+    if let Some(lora) = config.as_lora() {
+        let fields = [("use_dora", lora.use_dora()), ("lora_bias", lora.lora_bias())];
+        if let Some((field, _)) = fields.into_iter().find(|(_, is_on)| adapts && *is_on) {
+            return Err(LoraError::config(field, true, "false, because target_modules has the embedding"));
+        }
+        if let Some(tokens) = lora.trainable_token_indices() {
+            check_tokens(tokens, model, embedding, adapts || saves)?;
+        }
+    }
+    Ok(plan)
+}
+
+fn check_tokens<M: Adaptable>(
+    tokens: &[u32],
+    model: &M,
+    embedding: &str,
+    is_taken: bool,
+) -> Result<(), LoraError> {
+    let field = "trainable_token_indices";
+    if is_taken {
+        let wanted = format!("nothing, because target_modules or modules_to_save has {embedding}");
+        return Err(LoraError::config(field, "given", &wanted));
+    }
+    let mut vocab = 0;
+    model.clone().sites(&mut |_, site| {
+        if let Site::Embedding(embedding) = site {
+            vocab = embedding.weight.lazy_shape().dims::<2>()[0];
+        }
+    });
+    match tokens.iter().find(|&&token| token as usize >= vocab) {
+        Some(token) => Err(LoraError::config(field, token, &format!("tokens below {vocab}"))),
+        None => Ok(()),
     }
 }
 
-fn checked_plan<M: Adaptable>(config: &AdapterConfig, model: &M) -> Result<AdapterPlan, LoraError> {
+/// The name of the embedding's weight, if it is saved whole and the head's too.
+fn tied_embedding<M: Adaptable>(model: &M, plan: &AdapterPlan) -> Option<String> {
     let modules = modules(model);
-    if model.is_head_tied() && config.names_head() {
-        return Err(LoraError::TiedWeights { module: "lm_head".to_owned() });
-    }
-    plan(config, &modules, model.model_type())
+    let mut embeddings = modules.iter().filter(|module| module.kind == ModuleKind::Embedding);
+    let found = embeddings.find(|module| plan.saved.contains(&module.path));
+    found.filter(|_| model.is_head_tied()).map(|module| format!("{}.weight", module.path))
 }
 
 fn install<M: Adaptable>(
@@ -157,6 +242,8 @@ fn install<M: Adaptable>(
 ) -> (M, AttachReport) {
     visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
     let compute = compute_dtype(&mut model);
+    let shared = new_projection(config, &mut model, &plan, device);
+    let tokens = config.as_lora().and_then(LoraConfig::trainable_token_indices);
     let adapted: BTreeMap<&str, &AdaptedModule> =
         plan.adapted.iter().map(|module| (module.path.as_str(), module)).collect();
     let saved = |path: &str| plan.saved.iter().any(|saved| saved == path);
@@ -164,7 +251,8 @@ fn install<M: Adaptable>(
     model.sites(&mut |path, site| match site {
         Site::Projection(projection) | Site::Head(projection) => {
             if let Some(module) = adapted.get(path) {
-                projection.adapter = Some(new_adapter(config, module, projection, start, device));
+                let make = Make { config, plan: &plan, shared: shared.as_ref(), start, device };
+                projection.adapter = Some(make.adapter(module, projection));
             }
             if saved(path) {
                 if let Weight::FourBit(weight) = &projection.weight {
@@ -180,7 +268,16 @@ fn install<M: Adaptable>(
                 *bias = trainable(bias.val());
             }
         }
-        Site::Embedding(embedding) if saved(path) => embedding.weight = trainable(embedding.weight.val()),
+        Site::Embedding(embedding) => {
+            let table = embedding.weight.val();
+            if saved(path) {
+                embedding.weight = trainable(table);
+            } else if let (Some(module), Some(lora)) = (adapted.get(path), config.as_lora()) {
+                embedding.adapter = Some(embedding_adapter(lora, module, table.dims(), start, device));
+            } else if let Some(tokens) = tokens {
+                embedding.adapter = Some(EmbeddingAdapter::Tokens(TrainableTokens::new(table, tokens)));
+            }
+        }
         Site::Norm(weight) if saved(path) => *weight = trainable(weight.val()),
         _ => {}
     });
@@ -189,32 +286,117 @@ fn install<M: Adaptable>(
     (model, AttachReport { adapted, saved, biases, trainable: trained, total })
 }
 
-/// The adapter of one projection.
-fn new_adapter(
-    config: &AdapterConfig,
-    module: &AdaptedModule,
-    projection: &Projection,
+/// What new adapters of projections are made of.
+struct Make<'a> {
+    config: &'a AdapterConfig,
+    plan: &'a AdapterPlan,
+    shared: Option<&'a SharedProjection>,
     start: Start,
-    device: &Device,
-) -> Adapter {
-    let ([out, inn], path, r) = (projection.dims(), &module.path, module.r);
-    match config {
-        AdapterConfig::Lora(config) => {
-            let (a, b) = match start {
-                Start::Fresh { seed } => init::factors(config.init_lora_weights(), seed, path, r, inn, out),
-                Start::Empty => (vec![0.0; r * inn], vec![0.0; out * r]),
-            };
-            let (a, b) = (matrix(a, [r, inn], device), matrix(b, [out, r], device));
-            let mut lora = LoraAdapter::new(path, a, b, module.scaling, config.lora_dropout(), true);
-            if config.lora_bias() {
-                lora = lora.with_zero_bias();
+    device: &'a Device,
+}
+
+impl Make<'_> {
+    fn adapter(&self, module: &AdaptedModule, projection: &Projection) -> Adapter {
+        let ([out, inn], path, r) = (projection.dims(), &module.path, module.r);
+        match self.config {
+            AdapterConfig::Lora(config) => {
+                let (a, b) = match self.start {
+                    Start::Fresh { seed } => {
+                        init::factors(config.init_lora_weights(), seed, path, r, inn, out)
+                    }
+                    Start::Empty => (vec![0.0; r * inn], vec![0.0; out * r]),
+                };
+                let (a, b) = (matrix(a, [r, inn], self.device), matrix(b, [out, r], self.device));
+                let mut lora = LoraAdapter::new(path, a, b, module.scaling, config.lora_dropout(), true);
+                if config.lora_bias() {
+                    lora = lora.with_zero_bias();
+                }
+                if config.lora_fa() {
+                    lora = lora.with_frozen_a();
+                }
+                match config.use_dora() {
+                    true => Adapter::Dora(DoraAdapter::new(lora, &projection.weight.as_frozen())),
+                    false => Adapter::Lora(lora),
+                }
             }
-            match config.use_dora() {
-                true => Adapter::Dora(DoraAdapter::new(lora, &projection.weight.as_frozen())),
-                false => Adapter::Lora(lora),
+            AdapterConfig::Ia3(_) => {
+                let is_feedforward = self.plan.feedforward.contains(path);
+                Adapter::Ia3(Ia3Adapter::new([out, inn], is_feedforward, self.device))
+            }
+            AdapterConfig::Vera(config) => {
+                let shared = self.shared.cloned().expect("VeRA's matrices are made before its modules");
+                let (d_initial, dropout) = (config.d_initial(), config.vera_dropout());
+                Adapter::Vera(VeraAdapter::new(path, [out, inn], shared, d_initial, dropout))
             }
         }
     }
+}
+
+/// LoRA on the embedding starts the other way round than on a projection: `A = 0`, `B ~ N(0, 1)`.
+fn embedding_adapter(
+    config: &LoraConfig,
+    module: &AdaptedModule,
+    [vocab, hidden]: [usize; 2],
+    start: Start,
+    device: &Device,
+) -> EmbeddingAdapter {
+    let r = module.r;
+    let normal = |factor: u64, count: usize| match start {
+        Start::Fresh { seed } => init::normal(&mut init::generator(seed, &module.path, factor), count, 1.0),
+        Start::Empty => vec![0.0; count],
+    };
+    let a = match config.init_lora_weights() {
+        InitLoraWeights::Random => normal(0, r * vocab),
+        _ => vec![0.0; r * vocab],
+    };
+    let (a, b) = (matrix(a, [r, vocab], device), matrix(normal(1, hidden * r), [hidden, r], device));
+    EmbeddingAdapter::Lora(LoraEmbedding::new(a, b, module.scaling))
+}
+
+/// VeRA's matrices, as large as the largest of the adapted modules wants.
+fn new_projection<M: Adaptable>(
+    config: &AdapterConfig,
+    model: &mut M,
+    plan: &AdapterPlan,
+    device: &Device,
+) -> Option<SharedProjection> {
+    let AdapterConfig::Vera(config) = config else { return None };
+    let mut largest = [0, 0];
+    model.sites(&mut |path, site| {
+        if let Site::Projection(projection) | Site::Head(projection) = site
+            && plan.adapted.iter().any(|module| module.path == path)
+        {
+            let [out, inn] = projection.dims();
+            largest = [out.max(largest[0]), inn.max(largest[1])];
+        }
+    });
+    Some(SharedProjection::random(config.r(), largest, config.projection_prng_key(), device))
+}
+
+/// VeRA's matrices with their keys, if they are saved.
+fn saved_projection<M: Adaptable>(config: &AdapterConfig, model: &mut M) -> Option<[(String, Tensor<2>); 2]> {
+    let AdapterConfig::Vera(config) = config else { return None };
+    let mut found = None;
+    model.sites(&mut |_, site| {
+        if let Site::Projection(projection) | Site::Head(projection) = site
+            && let Some(Adapter::Vera(vera)) = &projection.adapter
+        {
+            found.get_or_insert_with(|| vera.shared.clone());
+        }
+    });
+    let [a, b] = keys::VERA.map(str::to_owned);
+    found.filter(|_| config.save_projection()).map(|shared| [(a, shared.a), (b, shared.b)])
+}
+
+/// Gives every VeRA adapter the same matrices.
+fn share<M: Adaptable>(model: &mut M, shared: &SharedProjection) {
+    model.sites(&mut |_, site| {
+        if let Site::Projection(projection) | Site::Head(projection) = site
+            && let Some(Adapter::Vera(vera)) = &mut projection.adapter
+        {
+            vera.shared = shared.clone();
+        }
+    });
 }
 
 /// Every parameter that belongs to the adapter, with its key in an adapter file.
@@ -242,18 +424,28 @@ fn each_saved<M: Adaptable>(
     });
 }
 
-/// The weight of an adapted head, which PEFT saves along with the adapter.
-fn base_weights<M: Adaptable>(model: &mut M) -> BTreeMap<String, AdapterTensor> {
+/// The weights of an adapted head and an adapted embedding, which PEFT saves along with the adapter unless it trains
+/// rows of the embedding (`save_embedding_layers="auto"`). 4-bit weights are left out: PEFT could not read them here,
+/// and the base model has them.
+fn base_weights<M: Adaptable>(config: &AdapterConfig, model: &mut M) -> BTreeMap<String, AdapterTensor> {
     let mut tensors = BTreeMap::new();
+    if config.as_lora().is_some_and(|lora| lora.trainable_token_indices().is_some()) {
+        return tensors;
+    }
     model.sites(&mut |path, site| {
-        if let Site::Head(Projection { weight, adapter: Some(_), unmerged, .. }) = site
-            // PEFT could not read 4-bit values here, and the base model has them anyway.
-            && let Weight::Dense(weight) = unmerged.as_ref().map_or(&*weight, |unmerged| &unmerged.weight)
-        {
-            let (shape, count) = (weight.lazy_shape().to_vec(), weight.lazy_shape().num_elements());
-            let values = weight.val().without_autodiff().reshape([count]);
-            tensors.insert(keys::base_layer_weight(path), tensor_of(values, shape));
-        }
+        let weight = match site {
+            Site::Head(Projection { weight, adapter: Some(_), unmerged, .. }) => {
+                match unmerged.as_ref().map_or(&*weight, |unmerged| &unmerged.weight) {
+                    Weight::Dense(weight) => weight.val(),
+                    Weight::FourBit(_) => return,
+                }
+            }
+            Site::Embedding(Embedding { weight, adapter: Some(_), unmerged, .. }) => {
+                unmerged.as_ref().unwrap_or(weight).val()
+            }
+            _ => return,
+        };
+        tensors.insert(keys::base_layer_weight(path), whole(weight));
     });
     tensors
 }
@@ -265,15 +457,37 @@ fn load_base_weights<M: Adaptable>(
     device: &Device,
 ) {
     model.sites(&mut |path, site| {
-        if let Site::Projection(projection) | Site::Head(projection) = site
-            && let Weight::Dense(weight) = &mut projection.weight
-            && let Some(adapter) = &mut projection.adapter
-            && let Some(tensor) = tensors.remove(&keys::base_layer_weight(path))
-        {
-            ParameterMut::Matrix(weight).set_flat(flat(tensor, device));
-            adapter.stand_beside(&projection.weight.as_frozen());
+        if !site.has_adapter() {
+            return;
+        }
+        let key = keys::base_layer_weight(path);
+        let mut take = |weight: &mut Param<Tensor<2>>| {
+            let mut weight = ParameterMut::Matrix(weight);
+            // One of another shape stays, and is reported with all that does not fit.
+            if tensors.get(&key).is_some_and(|tensor| tensor.shape == weight.shape())
+                && let Some(tensor) = tensors.remove(&key)
+            {
+                weight.set_flat(flat(tensor, device));
+            }
+        };
+        match site {
+            Site::Projection(projection) | Site::Head(projection) => {
+                if let Weight::Dense(weight) = &mut projection.weight {
+                    take(weight);
+                }
+                if let Some(adapter) = &mut projection.adapter {
+                    adapter.stand_beside(&projection.weight.as_frozen());
+                }
+            }
+            Site::Embedding(embedding) => take(&mut embedding.weight),
+            Site::Norm(_) => {}
         }
     });
+}
+
+fn whole(tensor: Tensor<2>) -> AdapterTensor {
+    let [rows, columns] = tensor.dims();
+    tensor_of(tensor.without_autodiff().reshape([rows * columns]), vec![rows, columns])
 }
 
 /// A tensor for an adapter file, in the dtype that the values have.

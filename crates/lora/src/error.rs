@@ -46,8 +46,11 @@ pub enum LoraError {
         matched: Vec<String>,
     },
 
-    /// A target is a module that cannot carry an adapter here, such as a norm or the embedding.
-    #[error("target_modules matches {}: only projections can be adapted", quoted(.modules))]
+    /// A target is a module that cannot carry an adapter here, such as a norm.
+    #[error(
+        "target_modules matches {}: only projections can be adapted, and with LoRA the embedding",
+        quoted(.modules)
+    )]
     NotAdaptable {
         /// Every such module.
         modules: Vec<String>,

@@ -39,7 +39,7 @@ pub(crate) fn factors(
 }
 
 /// The stream of random numbers of one factor of one module.
-fn generator(seed: u64, path: &str, factor: u64) -> ChaCha8Rng {
+pub(crate) fn generator(seed: u64, path: &str, factor: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&fnv1a(path).to_le_bytes());
@@ -66,7 +66,7 @@ fn uniform(generator: &mut ChaCha8Rng, count: usize, bound: f64) -> Vec<f32> {
 }
 
 /// Box and Muller's transform, two values from two uniform ones.
-fn normal(generator: &mut ChaCha8Rng, count: usize, std: f64) -> Vec<f32> {
+pub(crate) fn normal(generator: &mut ChaCha8Rng, count: usize, std: f64) -> Vec<f32> {
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {
         // 1 - u is never 0, so the logarithm is finite.

@@ -23,24 +23,33 @@ mod config;
 mod config_json;
 mod embedding;
 mod error;
+mod ia3_config;
 mod init;
 mod matcher;
 mod merge;
 mod parameters;
 mod peft;
+mod peft_fields;
 mod projection;
 mod target;
+mod torch_random;
+mod vera_config;
 
 pub use crate::{
-    adapter::{Adapter, DoraAdapter, LoraAdapter},
+    adapter::{
+        Adapter, DoraAdapter, EmbeddingAdapter, Ia3Adapter, LoraAdapter, LoraEmbedding, TrainableTokens,
+        VeraAdapter,
+    },
     adapter_config::AdapterConfig,
     attach::{AttachReport, attach, load_peft, save_peft},
     config::{Bias, InitLoraWeights, LoraConfig},
     embedding::Embedding,
     error::{LoraError, ShapeProblem, TensorProblems, UnsupportedField},
+    ia3_config::Ia3Config,
     merge::{merge, merge_and_unload, unmerge},
     parameters::{Adaptable, ParameterMut, Site, count_parameters, modules, train_all, visit_parameters},
     peft::{AdapterDtype, AdapterTensor, PeftFiles},
     projection::{Projection, Weight},
     target::{AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary},
+    vera_config::VeraConfig,
 };

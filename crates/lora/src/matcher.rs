@@ -179,10 +179,10 @@ fn ends_in(path: &str, entry: &str) -> bool {
     path.strip_suffix(entry).is_some_and(|head| head.ends_with('.'))
 }
 
-/// The error for entries that match nothing. Only projections are candidates for an adapter.
+/// The error for entries that match nothing. Norms are no candidates for an adapter.
 pub(crate) fn no_target(field: &str, wanted: Vec<String>, modules: &[ModuleInfo]) -> LoraError {
     let any = field != "target_modules";
-    let there = modules.iter().filter(|module| any || module.kind.is_adaptable());
+    let there = modules.iter().filter(|module| any || module.kind.is_adaptable(true));
     let candidates = there.map(|module| module.path.clone()).collect();
     LoraError::NoTarget { field: field.into(), wanted, candidates }
 }

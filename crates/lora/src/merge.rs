@@ -4,7 +4,7 @@ use burn::tensor::{FloatDType, Tensor};
 use burnisher_kernels::all_finite;
 
 use crate::{
-    Adaptable, LoraError, Projection, Site,
+    Adaptable, Embedding, LoraError, Projection, Site,
     adapter::Folded,
     parameters::compute_dtype,
     projection::{Unmerged, Weight, frozen},
@@ -22,9 +22,9 @@ use crate::{
 pub fn merge<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
     let mut failed = None;
     let compute = compute_dtype(&mut model);
-    for_each_projection(&mut model, &mut |path, projection| {
+    model.sites(&mut |path, site| {
         if failed.is_none()
-            && let Err(error) = merge_one(path, projection, compute)
+            && let Err(error) = merge_one(path, site, compute)
         {
             failed = Some(error);
         }
@@ -41,33 +41,62 @@ pub fn merge<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
 /// As [`merge`].
 pub fn merge_and_unload<M: Adaptable>(model: M) -> Result<M, LoraError> {
     let mut model = merge(model)?;
-    for_each_projection(&mut model, &mut |_, projection| {
-        projection.adapter = None;
-        projection.unmerged = None;
+    model.sites(&mut |_, site| match site {
+        Site::Projection(projection) | Site::Head(projection) => {
+            projection.adapter = None;
+            projection.unmerged = None;
+        }
+        Site::Embedding(embedding) => {
+            embedding.adapter = None;
+            embedding.unmerged = None;
+        }
+        Site::Norm(_) => {}
     });
     Ok(model)
 }
 
 /// Takes merged adapters out again: the original weights, bit for bit, with the adapters active.
 pub fn unmerge<M: Adaptable>(mut model: M) -> M {
-    for_each_projection(&mut model, &mut |_, projection| {
-        if let Some(original) = projection.unmerged.take() {
-            projection.weight = original.weight;
-            projection.bias = original.bias;
+    model.sites(&mut |_, site| match site {
+        Site::Projection(projection) | Site::Head(projection) => {
+            if let Some(original) = projection.unmerged.take() {
+                projection.weight = original.weight;
+                projection.bias = original.bias;
+            }
         }
+        Site::Embedding(embedding) => {
+            if let Some(original) = embedding.unmerged.take() {
+                embedding.weight = original;
+            }
+        }
+        Site::Norm(_) => {}
     });
     model
 }
 
-fn for_each_projection<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(&str, &mut Projection)) {
-    model.sites(&mut |path, site| {
-        if let Site::Projection(projection) | Site::Head(projection) = site {
-            visit(path, projection);
-        }
-    });
+fn merge_one(path: &str, site: Site<'_>, compute: FloatDType) -> Result<(), LoraError> {
+    match site {
+        Site::Projection(projection) | Site::Head(projection) => merge_projection(path, projection, compute),
+        Site::Embedding(embedding) => merge_embedding(path, embedding),
+        Site::Norm(_) => Ok(()),
+    }
 }
 
-fn merge_one(path: &str, projection: &mut Projection, compute: FloatDType) -> Result<(), LoraError> {
+fn merge_embedding(path: &str, embedding: &mut Embedding) -> Result<(), LoraError> {
+    let Some(adapter) = embedding.adapter.as_ref().filter(|_| embedding.unmerged.is_none()) else {
+        return Ok(());
+    };
+    let table = embedding.weight.val().without_autodiff();
+    let dtype = FloatDType::from(table.dtype());
+    let merged = adapter.fold(table.cast(FloatDType::F32));
+    if !all_finite(&merged) {
+        return Err(LoraError::NonFinite { module: path.to_owned() });
+    }
+    embedding.unmerged = Some(std::mem::replace(&mut embedding.weight, frozen(merged.cast(dtype))));
+    Ok(())
+}
+
+fn merge_projection(path: &str, projection: &mut Projection, compute: FloatDType) -> Result<(), LoraError> {
     let Some(adapter) = projection.adapter.as_ref().filter(|_| projection.unmerged.is_none()) else {
         return Ok(());
     };

@@ -23,6 +23,26 @@ pub enum Site<'a> {
     Norm(&'a mut Param<Tensor<1>>),
 }
 
+impl Site<'_> {
+    /// Whether an adapter is attached, merged or not.
+    pub fn has_adapter(&self) -> bool {
+        match self {
+            Self::Projection(projection) | Self::Head(projection) => projection.adapter.is_some(),
+            Self::Embedding(embedding) => embedding.adapter.is_some(),
+            Self::Norm(_) => false,
+        }
+    }
+
+    /// Whether its adapter is merged into its weight.
+    pub fn is_merged(&self) -> bool {
+        match self {
+            Self::Projection(projection) | Self::Head(projection) => projection.is_merged(),
+            Self::Embedding(embedding) => embedding.is_merged(),
+            Self::Norm(_) => false,
+        }
+    }
+}
+
 /// A model whose places can be listed by module path, for example
 /// `model.layers.0.self_attn.q_proj`.
 pub trait Adaptable: Clone {
@@ -123,6 +143,9 @@ pub fn visit_parameters<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(&str,
         }
         Site::Embedding(embedding) => {
             visit(&format!("{path}.weight"), ParameterMut::Matrix(&mut embedding.weight));
+            if let Some(adapter) = &mut embedding.adapter {
+                adapter.parameters(path, visit);
+            }
         }
         Site::Norm(weight) => visit(&format!("{path}.weight"), ParameterMut::Vector(weight)),
     });
@@ -188,9 +211,7 @@ pub fn train_all<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
 pub(crate) fn check_plain<M: Adaptable>(model: &mut M) -> Result<(), LoraError> {
     let mut modules = Vec::new();
     model.sites(&mut |path, site| {
-        if let Site::Projection(projection) | Site::Head(projection) = site
-            && projection.adapter.is_some()
-        {
+        if site.has_adapter() {
             modules.push(path.to_owned());
         }
     });

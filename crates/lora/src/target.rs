@@ -6,6 +6,7 @@ use crate::{
     adapter_config::AdapterConfig,
     config::Bias,
     error::LoraError,
+    ia3_config::{IA3_FEEDFORWARD, Ia3Config},
     matcher::{Hit, Layers, Matcher, ScalingRules, no_target},
 };
 
@@ -80,9 +81,13 @@ pub enum ModuleKind {
 }
 
 impl ModuleKind {
-    /// Can it carry an adapter? The others can be trained and saved whole.
-    pub(crate) fn is_adaptable(self) -> bool {
-        matches!(self, Self::Linear | Self::Head)
+    /// Can it carry an adapter, of a method that takes embeddings or not? The others can be trained and saved whole.
+    pub(crate) fn is_adaptable(self, takes_embedding: bool) -> bool {
+        match self {
+            Self::Linear | Self::Head => true,
+            Self::Embedding => takes_embedding,
+            Self::Norm => false,
+        }
     }
 }
 
@@ -108,6 +113,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) layers_pattern: &'a [String],
     pub(crate) modules_to_save: &'a [String],
     pub(crate) bias: Bias,
+    /// Whether the token embedding can be a target.
+    pub(crate) takes_embedding: bool,
 }
 
 /// A module that gets an adapter.
@@ -131,11 +138,15 @@ pub struct AdapterPlan {
     pub adapted: Vec<AdaptedModule>,
     /// The paths of the modules that are trained and saved whole, in the model's order.
     pub saved: Vec<String>,
+    /// The paths of the adapted modules whose input (IA)³ multiplies.
+    pub feedforward: Vec<String>,
     /// The paths of the modules whose bias is trained. Biases of `saved` are not repeated.
     pub biases: Vec<String>,
     /// `target_modules` as PEFT writes it: the default spelled out, all-linear as the list of the
     /// projections, anything else as it is.
     pub target_modules: TargetModules,
+    /// (IA)³'s `feedforward_modules` as PEFT writes them.
+    pub(crate) feedforward_modules: Option<TargetModules>,
 }
 
 /// Chooses the modules of a model that `config` adapts, trains whole, or trains the bias of.
@@ -150,7 +161,7 @@ pub struct AdapterPlan {
 /// `target_modules`, `exclude_modules`, `modules_to_save`, `layers_to_transform`,
 /// `layers_pattern`, `rank_pattern` or `alpha_pattern` that match no module of the model;
 /// [`LoraError::NothingLeft`] if every target is left out; [`LoraError::NotAdaptable`] if a target
-/// is no projection; [`LoraError::UnknownArchitecture`] if `target_modules` is not given and PEFT has no
+/// can carry no adapter of the method; [`LoraError::UnknownArchitecture`] if `target_modules` is not given and PEFT has no
 /// default for `model_type`.
 pub fn plan(
     config: impl Into<AdapterConfig>,
@@ -196,11 +207,19 @@ pub fn plan(
         let matched = matched.map(|module| module.path.clone()).collect();
         return Err(LoraError::NothingLeft { matched });
     }
-    let others: Vec<String> = paths_of(chosen.iter().copied().filter(|module| !module.kind.is_adaptable()));
+    let others: Vec<String> =
+        paths_of(chosen.iter().copied().filter(|module| !module.kind.is_adaptable(choice.takes_embedding)));
     if !others.is_empty() {
         return Err(LoraError::NotAdaptable { modules: others });
     }
 
+    let (feedforward, feedforward_modules) = match &config {
+        AdapterConfig::Ia3(config) => {
+            let (paths, named) = feedforward(config, &targets, &chosen, model_type)?;
+            (paths, Some(named))
+        }
+        AdapterConfig::Lora(_) | AdapterConfig::Vera(_) => (Vec::new(), None),
+    };
     let biases = modules.iter().filter(|module| {
         module.has_bias
             && match choice.bias {
@@ -212,6 +231,8 @@ pub fn plan(
     Ok(AdapterPlan {
         saved: paths_of(modules.iter().filter(|module| save.hit(module).is_some())),
         biases: paths_of(biases),
+        feedforward,
+        feedforward_modules,
         target_modules: match targets {
             TargetModules::AllLinear => TargetModules::Suffixes(paths_of(
                 modules.iter().filter(|module| target.hit(module).is_some()),
@@ -254,6 +275,48 @@ fn with_commas(number: usize) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// Which of the chosen modules are `feedforward_modules`, and those as PEFT writes them beside `targets`: an entry of a
+/// list is compared with the end of a path, whatever stands before it (peft 0.21, src/peft/tuners/ia3/model.py).
+fn feedforward(
+    config: &Ia3Config,
+    targets: &TargetModules,
+    chosen: &[&ModuleInfo],
+    model_type: &str,
+) -> Result<(Vec<String>, TargetModules), LoraError> {
+    let chosen = || chosen.iter().copied();
+    let named = match &config.feedforward_modules {
+        Some(named) => named.clone(),
+        // The targets may leave the feed-forward layer out.
+        None => {
+            let names = default_modules(IA3_FEEDFORWARD, model_type)?.iter().copied();
+            let used = |name: &&str| chosen().any(|module| module.path.ends_with(*name));
+            TargetModules::suffixes(names.filter(used))
+        }
+    };
+    let all = || chosen().cloned().collect::<Vec<_>>();
+    let paths = match &named {
+        TargetModules::Suffixes(entries) => {
+            let unused = entries.iter().filter(|entry| !chosen().any(|module| module.path.ends_with(*entry)));
+            let unused: Vec<String> = unused.cloned().collect();
+            if !unused.is_empty() {
+                return Err(no_target("feedforward_modules", unused, &all()));
+            }
+            paths_of(chosen().filter(|module| entries.iter().any(|entry| module.path.ends_with(entry))))
+        }
+        TargetModules::Regex(_) | TargetModules::AllLinear => {
+            let matcher = Matcher::new("feedforward_modules", &named)?;
+            matcher.check_used("feedforward_modules", &all())?;
+            paths_of(chosen().filter(|module| matcher.hit(module).is_some()))
+        }
+    };
+    // PEFT wants them to be entries of the targets, which are whole paths now.
+    let named = match (targets, &named) {
+        (TargetModules::AllLinear, TargetModules::Suffixes(_)) => TargetModules::Suffixes(paths.clone()),
+        _ => named,
+    };
+    Ok((paths, named))
 }
 
 /// The names that PEFT takes for an architecture.

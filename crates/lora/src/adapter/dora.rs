@@ -4,9 +4,9 @@ use burn::{
     module::{Module, Param},
     tensor::{FloatDType, Tensor},
 };
-use burnisher_kernels::{Dropout, DropoutKeys, FrozenWeight, LoraFactors, SharedInput, linear, lora_linear};
+use burnisher_kernels::{DropoutKeys, FrozenWeight, LoraFactors, SharedInput, linear, lora_linear};
 
-use super::{Folded, LoraAdapter};
+use super::{Folded, LoraAdapter, dropped, scaled};
 use crate::{ParameterMut, projection::trainable};
 
 /// A squared norm below this counts as this: a row of zeros stays a row of zeros.
@@ -60,7 +60,7 @@ impl DoraAdapter {
             return scaled(lora_linear(x, weight, &factors, None), factor);
         };
         let x = x.tensor().clone();
-        let dropped = apply(&dropout, x.clone());
+        let dropped = dropped(x.clone(), &dropout);
         // x·Wᵀ - d·Wᵀ is one product.
         let kept = linear(x - dropped.clone(), weight);
         kept + scaled(lora_linear(dropped, weight, &factors, None), factor)
@@ -92,22 +92,6 @@ fn norms(factors: &LoraFactors, weight: &FrozenWeight, squares: Tensor<1>) -> Te
     let own = (b.clone().matmul(a.clone().matmul(a.transpose())) * b).sum_dim(1).reshape([out]);
     let squared = squares + cross.mul_scalar(2.0 * scaling) + own.mul_scalar(scaling * scaling);
     squared.clamp_min(SMALLEST).sqrt()
-}
-
-/// `y · factor` in f32, rounded once to the dtype of `y`.
-fn scaled<const D: usize>(y: Tensor<D>, factor: Tensor<1>) -> Tensor<D> {
-    let (dtype, within) = (FloatDType::from(y.dtype()), FloatDType::from(factor.dtype()));
-    (y.cast(within) * factor.unsqueeze()).cast(dtype)
-}
-
-/// `dropout(x)` on the tape.
-fn apply<const D: usize>(dropout: &Dropout, x: Tensor<D>) -> Tensor<D> {
-    let dims = x.dims();
-    let width = dims[D - 1];
-    let rows = dims[..D - 1].iter().product();
-    let device = x.device().without_autodiff();
-    let mask = dropout.mask(rows, width, FloatDType::from(x.dtype()), &device);
-    x * mask.reshape(dims)
 }
 
 #[cfg(test)]

@@ -1,15 +1,25 @@
-//! What is attached to a projection: one file per method.
+//! What is attached to a projection or the embedding: one file per method.
 
 mod dora;
+mod embedding;
+mod ia3;
 mod lora;
+mod vera;
 
 use burn::{
     module::Module,
     tensor::{FloatDType, Tensor},
 };
-use burnisher_kernels::{DropoutKeys, FrozenWeight, SharedInput};
+use burnisher_kernels::{Dropout, DropoutKeys, FrozenWeight, SharedInput};
 
-pub use self::{dora::DoraAdapter, lora::LoraAdapter};
+pub(crate) use self::vera::SharedProjection;
+pub use self::{
+    dora::DoraAdapter,
+    embedding::{EmbeddingAdapter, LoraEmbedding, TrainableTokens},
+    ia3::Ia3Adapter,
+    lora::LoraAdapter,
+    vera::VeraAdapter,
+};
 use crate::ParameterMut;
 
 /// The adapter of one projection.
@@ -19,6 +29,10 @@ pub enum Adapter {
     Lora(LoraAdapter),
     /// DoRA: the rows of `W + s·B·A` get trained norms.
     Dora(DoraAdapter),
+    /// (IA)³: activations are multiplied by a trained vector.
+    Ia3(Ia3Adapter),
+    /// VeRA: trained vectors between fixed random matrices that all modules share.
+    Vera(VeraAdapter),
 }
 
 /// A projection's own weight and bias, which its adapter leaves as they are.
@@ -43,11 +57,14 @@ impl Adapter {
         base: Base,
         keys: Option<&DropoutKeys>,
     ) -> Tensor<D> {
-        let Base { weight, bias } = base;
-        match self {
-            Self::Lora(lora) => with_bias(lora.forward(x, &weight, keys), bias),
-            Self::Dora(dora) => with_bias(dora.forward(x, &weight, keys), bias),
-        }
+        let y = match self {
+            Self::Lora(lora) => lora.forward(x, &base.weight, keys),
+            Self::Dora(dora) => dora.forward(x, &base.weight, keys),
+            Self::Vera(vera) => vera.forward(x, &base.weight, keys),
+            // The vector multiplies the bias too.
+            Self::Ia3(ia3) => return ia3.forward(x, base),
+        };
+        with_bias(y, base.bias)
     }
 
     /// The adapter folded into its projection's weight and bias, which are in f32.
@@ -55,6 +72,8 @@ impl Adapter {
         match self {
             Self::Lora(lora) => lora.fold(base),
             Self::Dora(dora) => dora.fold(base),
+            Self::Ia3(ia3) => ia3.fold(base),
+            Self::Vera(vera) => vera.fold(base),
         }
     }
 
@@ -66,8 +85,8 @@ impl Adapter {
     /// Takes note of the weight it stands beside, after that was changed.
     pub(crate) fn stand_beside(&mut self, weight: &FrozenWeight) {
         match self {
-            Self::Lora(_) => {}
             Self::Dora(dora) => dora.stand_beside(weight),
+            Self::Lora(_) | Self::Ia3(_) | Self::Vera(_) => {}
         }
     }
 
@@ -76,6 +95,7 @@ impl Adapter {
         match self {
             Self::Lora(lora) => Some(lora),
             Self::Dora(dora) => Some(&dora.lora),
+            Self::Ia3(_) | Self::Vera(_) => None,
         }
     }
 
@@ -84,6 +104,8 @@ impl Adapter {
         match self {
             Self::Lora(lora) => lora.parameters(path, visit),
             Self::Dora(dora) => dora.parameters(path, visit),
+            Self::Ia3(ia3) => ia3.parameters(path, visit),
+            Self::Vera(vera) => vera.parameters(path, visit),
         }
     }
 }
@@ -97,4 +119,18 @@ pub(crate) fn with_bias<const D: usize>(y: Tensor<D>, bias: Option<Tensor<1>>) -
         }
         None => y,
     }
+}
+
+/// `y ⊙ factor` in f32, rounded once to the dtype of `y`; the factor is one per feature.
+pub(crate) fn scaled<const D: usize>(y: Tensor<D>, factor: Tensor<1>) -> Tensor<D> {
+    let (dtype, within) = (FloatDType::from(y.dtype()), FloatDType::from(factor.dtype()));
+    (y.cast(within) * factor.unsqueeze()).cast(dtype)
+}
+
+/// `dropout(x)` on the tape.
+pub(crate) fn dropped<const D: usize>(x: Tensor<D>, dropout: &Dropout) -> Tensor<D> {
+    let dims = x.dims();
+    let (width, rows) = (dims[D - 1], dims[..D - 1].iter().product());
+    let mask = dropout.mask(rows, width, FloatDType::from(x.dtype()), &x.device().without_autodiff());
+    x * mask.reshape(dims)
 }
