@@ -145,7 +145,9 @@ pub fn save_peft<M: Adaptable>(
     let mut model = model.clone();
     let mut without = Vec::new();
     model.sites(&mut |path, site| {
-        if !site.has_adapter() && plan.adapted.iter().any(|module| module.path == path) {
+        let is_wanted = plan.adapted.iter().any(|module| module.path == path)
+            || plan.trains_tokens && matches!(site, Site::Embedding(_));
+        if is_wanted && !site.has_adapter() {
             without.push(path.to_owned());
         }
     });
@@ -411,6 +413,7 @@ fn each_saved<M: Adaptable>(
         let module = name.strip_suffix(".weight").or_else(|| name.strip_suffix(".bias")).unwrap_or(name);
         let is_bias = name.ends_with(".bias");
         let belongs = keys::adapted_module(name).is_some_and(is_adapted)
+            || (plan.trains_tokens && name.ends_with(keys::TOKENS))
             || listed(&plan.saved, module)
             || (is_bias && listed(&plan.biases, module));
         if belongs {

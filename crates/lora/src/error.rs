@@ -128,9 +128,9 @@ pub enum LoraError {
         modules: Vec<String>,
     },
 
-    /// Every parameter was to be trained, but some weights are held in 4 bits.
+    /// Weights were to be trained that are held in 4 bits.
     #[error(
-        "cannot train every parameter: {} weights are held in 4 bits ({}); wanted a dense checkpoint, or an adapter",
+        "cannot train the weights asked for: {} weights are held in 4 bits ({}); wanted a dense checkpoint, or an adapter",
         .modules.len(),
         grouped(.modules)
     )]
@@ -138,6 +138,10 @@ pub enum LoraError {
         /// Every such module.
         modules: Vec<String>,
     },
+
+    /// Biases were to be trained, but no projection has one.
+    #[error("there are no biases to train: no projection of the model has one")]
+    NoBiases,
 
     /// A weight would become, or is, infinite or not a number.
     #[error("{module} holds numbers that are not finite")]

@@ -1,10 +1,19 @@
-//! LoRA adapters for Burn models: attach, run, merge, and exchange with PEFT.
+//! Adapters for Burn models: attach, run, merge, and exchange with PEFT.
 //!
-//! A model lists its places through [`Adaptable`]; [`attach`] freezes it and adds trainable factors to
-//! the modules a [`LoraConfig`] chooses. The adapter runs beside the base, `y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ`:
-//! no `W + s·B·A` is ever formed, the base may be dense or 4-bit, and only `A` and `B` get gradients.
-//! [`save_peft`] and [`load_peft`] write and read PEFT's directories; [`merge`] folds adapters into the
-//! weights and [`unmerge`] takes them out again.
+//! | method | configuration | what is trained |
+//! |---|---|---|
+//! | LoRA, rsLoRA | [`LoraConfig`] | `A` and `B`: the weight becomes `W + s·B·A` |
+//! | DoRA | [`LoraConfig::with_use_dora`] | a norm for every row of `W + s·B·A` besides |
+//! | LoRA-FA | [`LoraConfig::with_lora_fa`] | `B` |
+//! | rows of the embedding | [`LoraConfig::with_trainable_token_indices`] | the rows of some tokens |
+//! | (IA)³ | [`Ia3Config`] | a vector that multiplies activations |
+//! | VeRA | [`VeraConfig`] | two vectors between random matrices that all modules share |
+//! | BitFit, last layers, all | [`train_biases`], [`train_last_layers`], [`train_all`] | the model's own parameters |
+//!
+//! A model lists its places through [`Adaptable`]; [`attach`] freezes it and adds trainable parameters to the modules
+//! that an [`AdapterConfig`] chooses. The adapter runs beside the base: no `W + s·B·A` is ever formed, the base may be
+//! dense or 4-bit, and only the adapter gets gradients. [`save_peft`] and [`load_peft`] write and read PEFT's
+//! directories; [`merge`] folds adapters into the weights and [`unmerge`] takes them out again.
 //!
 //! ```
 //! use burnisher_lora::{LoraConfig, TargetModules};
@@ -33,6 +42,7 @@ mod peft_fields;
 mod projection;
 mod target;
 mod torch_random;
+mod trained;
 mod vera_config;
 
 pub use crate::{
@@ -47,9 +57,10 @@ pub use crate::{
     error::{LoraError, ShapeProblem, TensorProblems, UnsupportedField},
     ia3_config::Ia3Config,
     merge::{merge, merge_and_unload, unmerge},
-    parameters::{Adaptable, ParameterMut, Site, count_parameters, modules, train_all, visit_parameters},
+    parameters::{Adaptable, ParameterMut, Site, count_parameters, modules, visit_parameters},
     peft::{AdapterDtype, AdapterTensor, PeftFiles},
     projection::{Projection, Weight},
     target::{AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary},
+    trained::{train_all, train_biases, train_last_layers},
     vera_config::VeraConfig,
 };

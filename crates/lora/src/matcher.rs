@@ -179,6 +179,11 @@ fn ends_in(path: &str, entry: &str) -> bool {
     path.strip_suffix(entry).is_some_and(|head| head.ends_with('.'))
 }
 
+/// The number of the block that a module lies in: the first part of its path that is a number.
+pub(crate) fn layer_number(path: &str) -> Option<usize> {
+    path.split('.').find_map(|part| part.parse().ok())
+}
+
 /// The error for entries that match nothing. Norms are no candidates for an adapter.
 pub(crate) fn no_target(field: &str, wanted: Vec<String>, modules: &[ModuleInfo]) -> LoraError {
     let any = field != "target_modules";

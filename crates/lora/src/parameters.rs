@@ -184,28 +184,6 @@ pub fn count_parameters<M: Adaptable>(model: &M) -> (usize, usize) {
     (trained, total)
 }
 
-/// Makes every parameter trainable: full fine-tuning.
-///
-/// # Errors
-/// [`LoraError::Quantized`] naming every module whose weight is held in 4 bits: it cannot be trained.
-/// [`LoraError::HasAdapter`] for a model with an adapter, which stands beside frozen weights.
-pub fn train_all<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
-    check_plain(&mut model)?;
-    let mut modules = Vec::new();
-    model.sites(&mut |path, site| {
-        if let Site::Projection(projection) | Site::Head(projection) = site
-            && let Weight::FourBit(_) = &projection.weight
-        {
-            modules.push(path.to_owned());
-        }
-    });
-    if !modules.is_empty() {
-        return Err(LoraError::Quantized { modules });
-    }
-    visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(true));
-    Ok(model)
-}
-
 /// # Errors
 /// [`LoraError::HasAdapter`] naming every module that has an adapter, merged or not.
 pub(crate) fn check_plain<M: Adaptable>(model: &mut M) -> Result<(), LoraError> {

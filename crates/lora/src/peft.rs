@@ -66,18 +66,20 @@ pub(crate) mod keys {
     }
 
     /// What the names of an adapter's parameters add to the path of their module.
-    const ENDS: [&str; 10] = [
+    const ENDS: [&str; 9] = [
         ".lora_A.weight",
         ".lora_B.weight",
         ".lora_B.bias",
         ".lora_magnitude_vector",
         ".lora_embedding_A",
         ".lora_embedding_B",
-        ".token_adapter.trainable_tokens_delta",
         ".ia3_l",
         ".vera_lambda_b",
         ".vera_lambda_d",
     ];
+
+    /// The end of the name of the embedding's trained rows.
+    pub(crate) const TOKENS: &str = ".token_adapter.trainable_tokens_delta";
 
     /// VeRA's shared matrices `A` and `B`, which belong to no module.
     pub(crate) const VERA: [&str; 2] = ["base_model.vera_A", "base_model.vera_B"];

@@ -145,6 +145,8 @@ pub struct AdapterPlan {
     /// `target_modules` as PEFT writes it: the default spelled out, all-linear as the list of the
     /// projections, anything else as it is.
     pub target_modules: TargetModules,
+    /// Whether rows of the embedding are trained.
+    pub(crate) trains_tokens: bool,
     /// (IA)³'s `feedforward_modules` as PEFT writes them.
     pub(crate) feedforward_modules: Option<TargetModules>,
 }
@@ -231,6 +233,7 @@ pub fn plan(
     Ok(AdapterPlan {
         saved: paths_of(modules.iter().filter(|module| save.hit(module).is_some())),
         biases: paths_of(biases),
+        trains_tokens: config.as_lora().is_some_and(|lora| lora.trainable_token_indices.is_some()),
         feedforward,
         feedforward_modules,
         target_modules: match targets {

@@ -96,24 +96,99 @@ fn norms(factors: &LoraFactors, weight: &FrozenWeight, squares: Tensor<1>) -> Te
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::{DType, Device, TensorData};
+    use burnisher_kernels::FourBitWeight;
+    use burnisher_quant::QuantConfig;
+    use proptest::prelude::*;
+
     use super::*;
-    use burn::tensor::{DType, Device, Distribution};
+
+    fn normal(seed: u64, shape: [usize; 2]) -> Vec<f32> {
+        crate::init::normal(&mut crate::init::generator(seed, "test", 0), shape[0] * shape[1], 1.0)
+    }
+
+    fn tensor(values: Vec<f32>, shape: [usize; 2]) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(values, shape), (&Device::flex(), DType::F32))
+    }
+
+    proptest! {
+        #[test]
+        fn the_closed_form_is_the_norm_of_the_sum(
+            (out, inn, r) in (1usize..40, 1usize..70, 1usize..9),
+            scaling in 0.1f64..4.0,
+            four_bit in any::<bool>(),
+            seed in any::<u64>(),
+        ) {
+            let values = normal(seed, [out, inn]);
+            let weight = match four_bit {
+                true => {
+                    let state = QuantConfig::nf4().with_double_quant(true).quantize(&values, [out, inn]).unwrap();
+                    FrozenWeight::FourBit(FourBitWeight::from_state(&state, &Device::flex()))
+                }
+                false => FrozenWeight::Dense(tensor(values, [out, inn])),
+            };
+            let (a, b) = (tensor(normal(seed ^ 1, [r, inn]), [r, inn]), tensor(normal(seed ^ 2, [out, r]), [out, r]));
+            let factors = LoraFactors { a: a.clone(), b: b.clone(), scaling };
+            let sum = weight.dense(FloatDType::F32) + b.matmul(a).mul_scalar(scaling);
+            let want = (sum.clone() * sum).sum_dim(1).reshape([out]).sqrt();
+            let got = norms(&factors, &weight, weight.squared_row_norms());
+            // The largest of the three terms limits what a cancelled sum can keep.
+            let squares = weight.squared_row_norms().sqrt();
+            let error = ((got - want.clone()).abs() / (want + squares)).max().into_scalar::<f32>();
+            prop_assert!(error <= 1e-5, "{error}");
+        }
+    }
+
+    /// Values and gradients of `x·Wᵀ + (m/‖V‖ - 1)·d·Wᵀ + (m/‖V‖)·s·(d·Aᵀ)·Bᵀ`, written out.
+    #[test]
+    fn both_terms_see_the_same_dropped_input() {
+        let (out, inn, r, rows) = (6, 10, 3, 5);
+        let keys = DropoutKeys::new(3, 1, vec![1, 2, 3, 4, 5]);
+        let weight = tensor(normal(1, [out, inn]), [out, inn]);
+        let (a, b) = (tensor(normal(2, [r, inn]), [r, inn]), tensor(normal(3, [out, r]), [out, r]));
+        let lora = LoraAdapter::new("m", a, b, 0.5, 0.4, true);
+        let frozen_weight = FrozenWeight::Dense(weight.clone());
+        let mut dora = DoraAdapter::new(lora, &frozen_weight);
+        let magnitude = dora.magnitude().without_autodiff().mul_scalar(1.3);
+        dora.magnitude = trainable(magnitude);
+        let x = tensor(normal(4, [rows, inn]), [rows, inn]).autodiff().require_grad();
+
+        let written_out = || {
+            let LoraFactors { a, b, scaling } = dora.lora.factors();
+            let sum = weight.clone() + b.clone().matmul(a.clone()).without_autodiff().mul_scalar(scaling);
+            let norm = (sum.clone() * sum).sum_dim(1).sqrt().reshape([out]);
+            let factor = (dora.magnitude() / norm).unsqueeze::<2>();
+            let dropout = dora.lora.dropout(Some(&keys)).unwrap();
+            let d = dropped(x.clone(), &dropout);
+            let base = |x: Tensor<2>| x.matmul(weight.clone().transpose());
+            let low = d.clone().matmul(a.transpose()).matmul(b.transpose()).mul_scalar(scaling);
+            base(x.clone()) + (factor.clone() - 1.0) * base(d) + factor * low
+        };
+        let check = |y: Tensor<2>| {
+            let weights = tensor(normal(5, [rows, out]), [rows, out]);
+            let mut gradients = (y.clone() * weights).sum().backward();
+            let mut found = vec![y.without_autodiff().reshape([rows * out])];
+            found.push(x.grad_remove(&mut gradients).unwrap().reshape([rows * inn]));
+            found.push(dora.lora.a.val().grad_remove(&mut gradients).unwrap().reshape([r * inn]));
+            found.push(dora.lora.b.val().grad_remove(&mut gradients).unwrap().reshape([out * r]));
+            found.push(dora.magnitude().grad_remove(&mut gradients).unwrap());
+            found
+        };
+        let (got, want) =
+            (check(dora.forward(x.clone().into(), &frozen_weight, Some(&keys))), check(written_out()));
+        for (got, want) in got.into_iter().zip(want) {
+            let error = (got - want).abs().max().into_scalar::<f32>();
+            assert!(error <= 1e-4, "{error}");
+        }
+    }
 
     #[test]
-    fn the_closed_form_is_the_norm_of_the_sum() {
-        let device = Device::flex();
-        for (out, inn, r) in [(1, 1, 1), (7, 5, 3), (64, 96, 8), (33, 130, 16)] {
-            let random = |shape: [usize; 2]| {
-                Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), (&device, DType::F32))
-            };
-            let (weight, a, b) = (random([out, inn]), random([r, inn]), random([out, r]));
-            let factors = LoraFactors { a: a.clone(), b: b.clone(), scaling: 0.7 };
-            let sum = weight.clone() + b.matmul(a).mul_scalar(0.7);
-            let want = (sum.clone() * sum).sum_dim(1).reshape([out]).sqrt();
-            let weight = FrozenWeight::Dense(weight);
-            let got = norms(&factors, &weight, weight.squared_row_norms());
-            let error = ((got - want.clone()) / want).abs().max().into_scalar::<f32>();
-            assert!(error <= 1e-5, "[{out}, {inn}] r = {r}: {error}");
-        }
+    fn a_row_of_zeros_stays_a_row_of_zeros() {
+        let weight = FrozenWeight::Dense(tensor(vec![0.0, 0.0, 3.0, 4.0], [2, 2]));
+        let (a, b) = (tensor(vec![1.0, 2.0], [1, 2]), tensor(vec![0.0, 0.0], [2, 1]));
+        let dora = DoraAdapter::new(LoraAdapter::new("m", a, b, 1.0, 0.0, true), &weight);
+        let x = tensor(vec![1.0, 1.0], [1, 2]);
+        let y: Vec<f32> = dora.forward(x.into(), &weight, None).to_data().iter::<f32>().collect();
+        assert_eq!(y, [0.0, 7.0]);
     }
 }

@@ -113,7 +113,8 @@ impl TrainableTokens {
     pub(crate) fn forward(&self, base: Tensor<3>, ids: &[u32], scale: Option<f64>) -> Tensor<3> {
         let slots: Vec<Option<usize>> =
             ids.iter().map(|id| self.ids.iter().position(|known| known == id)).collect();
-        if slots.iter().all(Option::is_none) {
+        // Trained rows have a gradient even where a batch does without their tokens.
+        if !self.rows.is_require_grad() && slots.iter().all(Option::is_none) {
             return base;
         }
         let dims = base.dims();

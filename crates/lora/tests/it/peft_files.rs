@@ -10,7 +10,7 @@ use safetensors::{
     tensor::{TensorView, serialize},
 };
 
-use crate::config::{SUPPORTED, fixture};
+use crate::config::{OTHERS, SUPPORTED, fixture};
 
 const MODEL: &str = "adapter_model.safetensors";
 const CONFIG: &str = "adapter_config.json";
@@ -47,7 +47,7 @@ fn f32_bytes(values: &[f32]) -> Vec<u8> {
 
 #[test]
 fn adapters_of_peft_are_written_back_byte_for_byte() {
-    for name in SUPPORTED {
+    for name in SUPPORTED.iter().chain(OTHERS) {
         let Some(path) = fixture(&format!("{name}/{MODEL}")) else { continue };
         let source = path.parent().unwrap();
         let files = PeftFiles::read(source).unwrap();

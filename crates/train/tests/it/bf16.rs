@@ -5,7 +5,7 @@ use burnisher_models::{CausalLm, ComputeDtype, LoadConfig, ModelInput};
 use burnisher_train::LossModel;
 
 use crate::{
-    parity::{VARIANTS, adapter_dir, device, file_key, reference_batch, variant_file},
+    parity::{adapter_dir, device, reference_batch, reference_key, variant_file, variants},
     support::{Tensors, fixture, json, values},
 };
 
@@ -41,8 +41,8 @@ impl Worst {
 #[test]
 fn bf16_stays_close_to_the_f32_reference() {
     let [mut of_logits, mut of_loss, mut of_gradients] = [(); 3].map(|()| Worst::default());
-    let mut variants = 0;
-    for (model_name, variant) in VARIANTS {
+    let mut compared = 0;
+    for (model_name, variant) in variants() {
         let Some(dir) = adapter_dir(model_name, variant) else { continue };
         let what = format!("{model_name}/{variant}");
         let load = LoadConfig::new().with_dtype(ComputeDtype::Bf16);
@@ -66,7 +66,7 @@ fn bf16_stays_close_to_the_f32_reference() {
         visit_parameters(&mut model.clone(), &mut |name, parameter| {
             if parameter.is_trainable() {
                 got.extend(values(&parameter.take_gradient(&mut tape).expect("a gradient")));
-                want.extend_from_slice(tensors.floats(&format!("grad.{}", file_key(name))));
+                want.extend_from_slice(tensors.floats(&format!("grad.{}", reference_key(name))));
             }
         });
         let expected: usize = tensors
@@ -76,15 +76,15 @@ fn bf16_stays_close_to_the_f32_reference() {
             .sum();
         assert_eq!(got.len(), expected, "{what}: values of gradients");
         of_gradients.take(error(&got, &want), &what);
-        variants += 1;
+        compared += 1;
     }
-    assert!(variants > 0);
+    assert!(compared > 0);
     for (what, Worst(error, variant), tolerance) in [
         ("logits", of_logits, TOLERANCE),
         ("loss", of_loss, TOLERANCE),
         ("gradients", of_gradients, GRADIENT_TOLERANCE),
     ] {
-        println!("bf16 against f32, {variants} variants: {what} within {error:.1e} ({variant})");
+        println!("bf16 against f32, {compared} variants: {what} within {error:.1e} ({variant})");
         assert!(error <= tolerance, "{what} of {variant}: {error}");
     }
 }

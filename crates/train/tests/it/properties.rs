@@ -47,7 +47,7 @@ fn rows(lengths: &[usize], packing: Packing) -> Vec<Row> {
     pack(documents(lengths), 24, packing)
 }
 
-fn batches(lengths: &[usize]) -> Batches {
+pub(crate) fn batches(lengths: &[usize]) -> Batches {
     Batches::new(rows(lengths, Packing::None), BatchConfig::new(0).with_seed(7))
 }
 
@@ -141,7 +141,7 @@ fn checkpointing_changes_no_gradient() {
     }
 }
 
-fn config(dir: &Path, steps: u64) -> TrainConfig {
+pub(crate) fn config(dir: &Path, steps: u64) -> TrainConfig {
     let mut config = TrainConfig::default();
     config.output_dir = dir.to_path_buf();
     config.max_steps = Some(steps);
@@ -154,14 +154,14 @@ fn config(dir: &Path, steps: u64) -> TrainConfig {
     config
 }
 
-const LENGTHS: [usize; 11] = [9, 14, 5, 20, 7, 11, 16, 4, 8, 13, 10];
+pub(crate) const LENGTHS: [usize; 11] = [9, 14, 5, 20, 7, 11, 16, 4, 8, 13, 10];
 
 fn train(dir: &Path, steps: u64, four_bit: bool) -> Result<Outcome<CausalLm>, TrainError> {
     let validation = batches(&[12, 6, 15]);
     Trainer::new(config(dir, steps)).train(model(four_bit, 0.2), &batches(&LENGTHS), Some(&validation))
 }
 
-fn trained(model: &CausalLm) -> Vec<(String, Vec<f32>)> {
+pub(crate) fn trained(model: &CausalLm) -> Vec<(String, Vec<f32>)> {
     let mut found = Vec::new();
     visit_parameters(&mut model.clone(), &mut |name, parameter| {
         if parameter.is_trainable() {
