@@ -47,13 +47,16 @@ impl fmt::Display for AttachReport {
 }
 
 /// What the parameters of a new adapter start with.
-#[derive(Clone, Copy, Debug)]
-enum Start {
+#[derive(Clone, Copy)]
+pub(crate) enum Start<'a> {
     /// What the method prescribes; random numbers are a function of the seed and the module's path.
-    Fresh { seed: u64 },
+    Fresh { seed: u64, factors: &'a Factors<'a> },
     /// Anything: they are about to be replaced.
     Empty,
 }
+
+/// LoRA's `A [r, in]` and `B [out, r]` for a module of the shape `[out, in]`.
+pub(crate) type Factors<'a> = dyn Fn(&AdaptedModule, [usize; 2]) -> (Tensor<2>, Tensor<2>) + 'a;
 
 /// Attaches a new adapter: freezes the model and adds trainable parameters to the modules that `config`
 /// chooses. `seed` and the module's path determine the initial values.
@@ -70,7 +73,12 @@ pub fn attach<M: Adaptable>(
     let config = config.into();
     check_plain(&mut model)?;
     let plan = checked_plan(&config, &model)?;
-    Ok(install(&config, model, plan, Start::Fresh { seed }, device))
+    let init = config.as_lora().map(LoraConfig::init_lora_weights).unwrap_or_default();
+    let make = |module: &AdaptedModule, [out, inn]: [usize; 2]| {
+        let (a, b) = init::factors(init, seed, &module.path, module.r, inn, out);
+        (matrix(a, [module.r, inn], device), matrix(b, [out, module.r], device))
+    };
+    Ok(install(&config, model, plan, Start::Fresh { seed, factors: &make }, device))
 }
 
 /// Loads a PEFT directory onto the base model it was trained on; `is_trainable` to train it further.
@@ -125,6 +133,7 @@ pub fn load_peft<M: Adaptable>(
     }
     if !is_trainable {
         visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
+        settle(&mut model);
     }
     Ok((model, config, report))
 }
@@ -239,7 +248,7 @@ fn install<M: Adaptable>(
     config: &AdapterConfig,
     mut model: M,
     plan: AdapterPlan,
-    start: Start,
+    start: Start<'_>,
     device: &Device,
 ) -> (M, AttachReport) {
     visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
@@ -293,7 +302,7 @@ struct Make<'a> {
     config: &'a AdapterConfig,
     plan: &'a AdapterPlan,
     shared: Option<&'a SharedProjection>,
-    start: Start,
+    start: Start<'a>,
     device: &'a Device,
 }
 
@@ -303,12 +312,12 @@ impl Make<'_> {
         match self.config {
             AdapterConfig::Lora(config) => {
                 let (a, b) = match self.start {
-                    Start::Fresh { seed } => {
-                        init::factors(config.init_lora_weights(), seed, path, r, inn, out)
+                    Start::Fresh { factors, .. } => factors(module, [out, inn]),
+                    Start::Empty => {
+                        let zeros = |shape: [usize; 2]| Tensor::zeros(shape, (self.device, DType::F32));
+                        (zeros([r, inn]), zeros([out, r]))
                     }
-                    Start::Empty => (vec![0.0; r * inn], vec![0.0; out * r]),
                 };
-                let (a, b) = (matrix(a, [r, inn], self.device), matrix(b, [out, r], self.device));
                 let mut lora = LoraAdapter::new(path, a, b, module.scaling, config.lora_dropout(), true);
                 if config.lora_bias() {
                     lora = lora.with_zero_bias();
@@ -339,12 +348,14 @@ fn embedding_adapter(
     config: &LoraConfig,
     module: &AdaptedModule,
     [vocab, hidden]: [usize; 2],
-    start: Start,
+    start: Start<'_>,
     device: &Device,
 ) -> EmbeddingAdapter {
     let r = module.r;
     let normal = |factor: u64, count: usize| match start {
-        Start::Fresh { seed } => init::normal(&mut init::generator(seed, &module.path, factor), count, 1.0),
+        Start::Fresh { seed, .. } => {
+            init::normal(&mut init::generator(seed, &module.path, factor), count, 1.0)
+        }
         Start::Empty => vec![0.0; count],
     };
     let a = match config.init_lora_weights() {
@@ -388,6 +399,17 @@ fn saved_projection<M: Adaptable>(config: &AdapterConfig, model: &mut M) -> Opti
     });
     let [a, b] = keys::VERA.map(str::to_owned);
     found.filter(|_| config.save_projection()).map(|shared| [(a, shared.a), (b, shared.b)])
+}
+
+/// Lets every adapter keep what it would compute again in each pass.
+fn settle<M: Adaptable>(model: &mut M) {
+    model.sites(&mut |_, site| {
+        if let Site::Projection(projection) | Site::Head(projection) = site
+            && let Some(adapter) = &mut projection.adapter
+        {
+            adapter.settle(&projection.weight.as_frozen());
+        }
+    });
 }
 
 /// Gives every VeRA adapter the same matrices.

@@ -12,6 +12,7 @@ pub(crate) mod embedding;
 pub(crate) mod level;
 pub(crate) mod linear;
 pub(crate) mod product;
+pub(crate) mod scale;
 mod vector;
 
 use std::marker::PhantomData;

@@ -11,3 +11,4 @@ pub(crate) mod lora_linear;
 pub(crate) mod precision;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
+pub(crate) mod scaled_features;

@@ -1,12 +1,14 @@
 //! DoRA (Liu et al. 2024, arXiv:2402.09353): a direction from LoRA, a trained norm for every row.
 
 use burn::{
-    module::{Module, Param},
+    module::{Module, Param, ParamId},
     tensor::{FloatDType, Tensor},
 };
-use burnisher_kernels::{DropoutKeys, FrozenWeight, LoraFactors, SharedInput, linear, lora_linear};
+use burnisher_kernels::{
+    DropoutKeys, FrozenWeight, LoraFactors, SharedInput, linear, lora_linear, scaled_features,
+};
 
-use super::{Folded, LoraAdapter, dropped, scaled};
+use super::{Folded, LoraAdapter, dropped};
 use crate::{ParameterMut, projection::trainable};
 
 /// A squared norm below this counts as this: a row of zeros stays a row of zeros.
@@ -22,6 +24,15 @@ pub struct DoraAdapter {
     pub(crate) magnitude: Param<Tensor<1>>,
     /// `‖W_o‖²`, `[out]`.
     squares: Tensor<1>,
+    /// The norms for the factors that have these identities, while those are frozen.
+    settled: Option<Settled>,
+}
+
+#[derive(Module, Debug)]
+struct Settled {
+    norms: Tensor<1>,
+    #[module(skip)]
+    factors: [ParamId; 2],
 }
 
 impl DoraAdapter {
@@ -29,7 +40,7 @@ impl DoraAdapter {
     pub(crate) fn new(lora: LoraAdapter, weight: &FrozenWeight) -> Self {
         let squares = weight.squared_row_norms();
         let norms = norms(&lora.factors(), weight, squares.clone());
-        Self { lora, magnitude: trainable(norms), squares }
+        Self { lora, magnitude: trainable(norms), squares, settled: None }
     }
 
     /// The magnitudes `m [out]`.
@@ -39,11 +50,28 @@ impl DoraAdapter {
 
     /// `‖W_o + s·(B·A)_o‖` of every row, `[out]`, outside autodiff.
     pub(crate) fn norms(&self, weight: &FrozenWeight) -> Tensor<1> {
-        norms(&self.lora.factors(), weight, self.squares.clone())
+        match &self.settled {
+            // New values are new parameters.
+            Some(settled) if settled.factors == self.identities() => settled.norms.clone(),
+            _ => norms(&self.lora.factors(), weight, self.squares.clone()),
+        }
+    }
+
+    fn identities(&self) -> [ParamId; 2] {
+        [self.lora.a.id, self.lora.b.id]
+    }
+
+    /// Keeps the norms, if the factors are frozen: a pass over one token would take twice the time.
+    pub(crate) fn settle(&mut self, weight: &FrozenWeight) {
+        if !self.lora.a.is_require_grad() && !self.lora.b.is_require_grad() {
+            let factors = self.identities();
+            self.settled = Some(Settled { norms: self.norms(weight), factors });
+        }
     }
 
     pub(crate) fn stand_beside(&mut self, weight: &FrozenWeight) {
         self.squares = weight.squared_row_norms();
+        self.settled = None;
     }
 
     /// `(m/‖V‖) · (x·Wᵀ + s·(x·Aᵀ)·Bᵀ)`. Under dropout, as in PEFT 0.21 (src/peft/tuners/lora/dora.py),
@@ -57,13 +85,13 @@ impl DoraAdapter {
         let factor = self.magnitude.val() / self.norms(weight);
         let factors = self.lora.factors();
         let Some(dropout) = self.lora.dropout(keys) else {
-            return scaled(lora_linear(x, weight, &factors, None), factor);
+            return scaled_features(lora_linear(x, weight, &factors, None), factor);
         };
         let x = x.tensor().clone();
         let dropped = dropped(x.clone(), &dropout);
         // x·Wᵀ - d·Wᵀ is one product.
         let kept = linear(x - dropped.clone(), weight);
-        kept + scaled(lora_linear(dropped, weight, &factors, None), factor)
+        kept + scaled_features(lora_linear(dropped, weight, &factors, None), factor)
     }
 
     /// `(m/‖V‖) · V`.

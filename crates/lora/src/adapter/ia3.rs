@@ -4,9 +4,9 @@ use burn::{
     module::{Module, Param},
     tensor::{DType, Device, Tensor},
 };
-use burnisher_kernels::{SharedInput, linear};
+use burnisher_kernels::{SharedInput, linear, scaled_features};
 
-use super::{Base, Folded, scaled, with_bias};
+use super::{Base, Folded, with_bias};
 use crate::{ParameterMut, projection::trainable};
 
 /// A vector `l` that multiplies a projection's output, `l ⊙ (x·Wᵀ + bias)`, or a feed-forward projection's input,
@@ -41,8 +41,8 @@ impl Ia3Adapter {
     pub(crate) fn forward<const D: usize>(&self, x: SharedInput<D>, base: Base) -> Tensor<D> {
         let Base { weight, bias } = base;
         match self.is_feedforward {
-            true => with_bias(linear(scaled(x.tensor().clone(), self.vector()), &weight), bias),
-            false => scaled(with_bias(linear(x, &weight), bias), self.vector()),
+            true => with_bias(linear(scaled_features(x.tensor().clone(), self.vector()), &weight), bias),
+            false => scaled_features(with_bias(linear(x, &weight), bias), self.vector()),
         }
     }
 

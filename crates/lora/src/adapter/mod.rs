@@ -90,6 +90,13 @@ impl Adapter {
         }
     }
 
+    /// Keeps what depends on frozen parameters alone, and would be computed in every pass.
+    pub(crate) fn settle(&mut self, weight: &FrozenWeight) {
+        if let Self::Dora(dora) = self {
+            dora.settle(weight);
+        }
+    }
+
     /// The factors `A` and `B`, if the method has them.
     pub fn lora(&self) -> Option<&LoraAdapter> {
         match self {
@@ -119,12 +126,6 @@ pub(crate) fn with_bias<const D: usize>(y: Tensor<D>, bias: Option<Tensor<1>>) -
         }
         None => y,
     }
-}
-
-/// `y ⊙ factor` in f32, rounded once to the dtype of `y`; the factor is one per feature.
-pub(crate) fn scaled<const D: usize>(y: Tensor<D>, factor: Tensor<1>) -> Tensor<D> {
-    let (dtype, within) = (FloatDType::from(y.dtype()), FloatDType::from(factor.dtype()));
-    (y.cast(within) * factor.unsqueeze()).cast(dtype)
 }
 
 /// `dropout(x)` on the tape.

@@ -5,9 +5,9 @@ use burn::{
     module::{Module, Param},
     tensor::{DType, Device, FloatDType, Tensor, TensorData},
 };
-use burnisher_kernels::{Dropout, DropoutKeys, FrozenWeight, SharedInput, linear};
+use burnisher_kernels::{Dropout, DropoutKeys, FrozenWeight, SharedInput, linear, scaled_features};
 
-use super::{Folded, dropped, lora::stream, scaled};
+use super::{Folded, dropped, lora::stream};
 use crate::{ParameterMut, projection::trainable, torch_random::TorchRandom};
 
 /// The matrices `A [r, largest in]` and `B [largest out, r]` of all modules; a module takes the columns and rows it
@@ -95,8 +95,8 @@ impl VeraAdapter {
             Some(dropout) => dropped(x, &dropout),
             None => x,
         };
-        let h = scaled(linear(x, &FrozenWeight::Dense(a)), lambda_d);
-        y + scaled(linear(h, &FrozenWeight::Dense(b)), lambda_b).cast(output)
+        let h = scaled_features(linear(x, &FrozenWeight::Dense(a)), lambda_d);
+        y + scaled_features(linear(h, &FrozenWeight::Dense(b)), lambda_b).cast(output)
     }
 
     fn dropout(&self, keys: Option<&DropoutKeys>) -> Option<Dropout> {

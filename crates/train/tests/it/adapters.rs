@@ -206,6 +206,15 @@ fn an_adapter_comes_back_from_its_files() {
                 assert_eq!((report.trainable, report.total), count_parameters(&model), "{what}");
                 assert_eq!(trained(&again), trained(&model), "{what}");
             }
+            let (mut frozen, _, _) = load_peft(dir.path(), base(name, false), false, &device()).unwrap();
+            assert_eq!(logits(&frozen, &batch), logits(&model, &batch), "{what}: frozen");
+            visit_parameters(&mut frozen, &mut |name, mut parameter| {
+                if name.ends_with("lora_B.weight") {
+                    parameter.set_flat(parameter.flat().mul_scalar(1.5));
+                }
+            });
+            let merged = merge(frozen.clone()).unwrap();
+            assert_near(&logits(&frozen, &batch), &logits(&merged, &batch), 1e-4, &what);
             let twice = tempfile::tempdir().unwrap();
             save_peft(&merge(again).unwrap(), &read, twice.path()).unwrap();
             let file = |dir: &tempfile::TempDir| std::fs::read(dir.path().join("adapter_model.safetensors"));
