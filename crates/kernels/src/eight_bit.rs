@@ -9,15 +9,13 @@ use burn::{
 use burnisher_quant::{Int8Weight, QuantError};
 
 use crate::{
+    four_bit::panels,
     ops::precision::float_dtype,
     packed::{BYTES, floats, read_bytes, read_floats, unpack, words},
 };
 
 /// bitsandbytes' default of the magnitude from which on an input is an outlier (`llm_int8_threshold`).
 pub const INT8_THRESHOLD: f32 = 6.0;
-
-/// Elements of a panel of restored weights: 1 MiB of f32.
-const PANEL: usize = 1 << 18;
 
 /// 1/127² with bitsandbytes' digits; see [`Int8Weight::project_reference`].
 const PRODUCT_STEP: f32 = 6.200124e-5;
@@ -123,7 +121,7 @@ impl EightBitWeight {
         let codes = scaled.round().clamp(-127.0, 127.0).mask_fill(is_zero, 0.0);
         let codes = codes.mask_fill(outlying.clone(), 0.0);
         let outliers = x.mask_fill(outlying.bool_not(), 0.0);
-        let parts = self.panels().map(|(start, count)| {
+        let parts = panels(self.dims).map(|(start, count)| {
             let weights = self.codes(start, count).float().cast(FloatDType::F32).transpose();
             let scale = self.absmax.clone().narrow(0, start, count).reshape([1, count]);
             let products = codes.clone().matmul(weights) * absmax.clone().matmul(scale) * PRODUCT_STEP;
@@ -136,16 +134,14 @@ impl EightBitWeight {
     pub(crate) fn project_back(&self, grad: Tensor<2>) -> Tensor<2> {
         let dtype = float_dtype(&grad);
         let zero = Tensor::zeros([grad.dims()[0], self.dims[1]], (&grad.device(), grad.dtype()));
-        self.panels().fold(zero, |sum, (start, count)| {
+        panels(self.dims).fold(zero, |sum, (start, count)| {
             sum + grad.clone().narrow(1, start, count).matmul(self.rows(start, count).cast(dtype))
         })
     }
 
-    /// Rows per panel: `(first row, rows)`.
-    fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let [out, inn] = self.dims;
-        let step = (PANEL / inn.max(1)).clamp(1, out.max(1));
-        (0..out).step_by(step).map(move |start| (start, step.min(out - start)))
+    /// The rows in f32, panel by panel.
+    pub(crate) fn dense_panels(&self) -> impl Iterator<Item = Tensor<2>> {
+        panels(self.dims).map(|(start, count)| self.rows(start, count))
     }
 
     /// The codes of rows `start..start + count`, `[count, in]`.

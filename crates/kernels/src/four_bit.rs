@@ -54,6 +54,12 @@ struct NestedScales {
     block_size: usize,
 }
 
+/// The panels of a weight `[out, in]`: `(first row, rows)`.
+pub(crate) fn panels([out, inn]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let step = (PANEL / inn.max(1)).clamp(1, out.max(1));
+    (0..out).step_by(step).map(move |start| (start, step.min(out - start)))
+}
+
 impl FourBitWeight {
     /// Moves a quantized weight to a device.
     pub fn from_state(state: &QuantState, device: &Device) -> Self {
@@ -187,11 +193,14 @@ impl FourBitWeight {
         })
     }
 
-    /// Rows per panel: `(first row, rows)`.
+    /// The rows in f32, panel by panel.
+    pub(crate) fn dense_panels(&self) -> impl Iterator<Item = Tensor<2>> {
+        let absmax = self.absmax();
+        self.panels().map(move |(start, count)| self.rows(start, count, &absmax))
+    }
+
     fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let [out, inn] = self.layout.dims;
-        let step = (PANEL / inn.max(1)).clamp(1, out.max(1));
-        (0..out).step_by(step).map(move |start| (start, step.min(out - start)))
+        panels(self.layout.dims)
     }
 
     /// One f32 scale per block, double quantization undone.

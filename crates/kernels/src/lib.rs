@@ -10,6 +10,7 @@
 //! | RMSNorm | [`rms_norm`] | yes: keeps `x` only |
 //! | rotary position embedding | [`rope`] | yes: keeps the tables only |
 //! | gated MLP activation | [`gated_activation`] | yes: keeps its operands only |
+//! | features times a vector | [`scaled_features`] | yes: keeps `x` and the vector |
 //! | token embedding | [`embedding`] | yes: keeps the ids only |
 //! | activation checkpointing | [`checkpoint`] | yes: keeps the segment's input only |
 //! | steps of AdamW, Lion, Adafactor, SGD | [`adamw_step`], [`lion_step`], [`adafactor_step`], [`sgd_step`] | not differentiable |
@@ -65,6 +66,7 @@ pub use crate::{
         lora_linear::{LoraFactors, lora_linear, lora_linear_reference},
         rms_norm::{NormWeight, rms_norm, rms_norm_reference},
         rope::{rope, rope_reference},
+        scaled_features::{scaled_features, scaled_features_reference},
         sgd::{Sgd, sgd_step, sgd_step_reference},
         values::update_values,
     },

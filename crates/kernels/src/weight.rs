@@ -1,10 +1,10 @@
 //! A weight that receives no gradient.
 
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 #[cfg(feature = "flex")]
 use crate::cpu;
-use crate::{EightBitWeight, FourBitWeight, shared_input::InputPanels};
+use crate::{EightBitWeight, FourBitWeight, four_bit::panels, shared_input::InputPanels};
 
 /// A projection's weight `[out, in]` that receives no gradient, in the form it is stored in.
 #[derive(Clone, Debug)]
@@ -36,6 +36,37 @@ impl FrozenWeight {
         }
     }
 
+    /// `‖W_o‖²` of every row, `[out]`, in f32: by panels of rows, so that no weight is dense as a whole.
+    pub fn squared_row_norms(&self) -> Tensor<1> {
+        let squares = |panel: Tensor<2>| {
+            let rows = panel.dims()[0];
+            let panel = panel.cast(FloatDType::F32);
+            (panel.clone() * panel).sum_dim(1).reshape([rows])
+        };
+        let found: Vec<Tensor<1>> = match self {
+            Self::Dense(weight) => {
+                let weight = weight.clone().without_autodiff();
+                panels(weight.dims())
+                    .map(|(start, count)| squares(weight.clone().narrow(0, start, count)))
+                    .collect()
+            }
+            Self::FourBit(weight) => weight.dense_panels().map(squares).collect(),
+            Self::EightBit(weight) => weight.dense_panels().map(squares).collect(),
+        };
+        match found.is_empty() {
+            true => Tensor::zeros([0], (&self.device(), DType::F32)),
+            false => Tensor::cat(found, 0),
+        }
+    }
+
+    fn device(&self) -> Device {
+        match self {
+            Self::Dense(weight) => weight.device().without_autodiff(),
+            Self::FourBit(weight) => weight.device(),
+            Self::EightBit(weight) => weight.device(),
+        }
+    }
+
     /// `x·Wᵀ` for plain tensors: `[n, in] -> [n, out]`; the panels are those of `x`.
     pub(crate) fn project(&self, x: Tensor<2>, panels: &InputPanels) -> Tensor<2> {
         #[cfg(feature = "flex")]
@@ -44,7 +75,10 @@ impl FrozenWeight {
         }
         let _ = panels;
         match self {
-            Self::Dense(weight) => x.matmul(weight.clone().without_autodiff().transpose()),
+            Self::Dense(_) => {
+                let weight = self.dense(FloatDType::from(x.dtype()));
+                x.matmul(weight.transpose())
+            }
             Self::FourBit(weight) => weight.project(x),
             Self::EightBit(weight) => weight.project(x),
         }
@@ -57,7 +91,10 @@ impl FrozenWeight {
             return dx;
         }
         match self {
-            Self::Dense(weight) => grad.matmul(weight.clone().without_autodiff()),
+            Self::Dense(_) => {
+                let weight = self.dense(FloatDType::from(grad.dtype()));
+                grad.matmul(weight)
+            }
             Self::FourBit(weight) => weight.project_back(grad),
             Self::EightBit(weight) => weight.project_back(grad),
         }

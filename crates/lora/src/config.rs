@@ -1,5 +1,7 @@
 //! The configuration of a LoRA adapter, with PEFT's fields and defaults.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
 };
 
 /// The task types PEFT knows (0.21, `TaskType`).
-const TASK_TYPES: [&str; 6] =
+pub(crate) const TASK_TYPES: [&str; 6] =
     ["SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"];
 
 /// Which biases of the base model are trained and saved along with the adapter.
@@ -55,7 +57,7 @@ pub enum InitLoraWeights {
     Eva,
 }
 
-/// The configuration of a LoRA adapter: PEFT's `LoraConfig` for plain and rank-stabilised LoRA.
+/// The configuration of a LoRA adapter: PEFT's `LoraConfig` for plain and rank-stabilised LoRA, and DoRA.
 ///
 /// An adapted projection computes `y = x·Wᵀ + s·(dropout(x)·Aᵀ)·Bᵀ` with `A` `[r, in]`,
 /// `B` `[out, r]` and `s = lora_alpha / r`, or `lora_alpha / √r` with `use_rslora`
@@ -84,6 +86,11 @@ pub struct LoraConfig {
     pub(crate) alpha_pattern: Vec<(String, f64)>,
     pub(crate) bias: Bias,
     pub(crate) use_rslora: bool,
+    pub(crate) use_dora: bool,
+    pub(crate) lora_bias: bool,
+    pub(crate) trainable_token_indices: Option<Vec<u32>>,
+    pub(crate) ensure_weight_tying: bool,
+    pub(crate) lora_fa: bool,
     pub(crate) modules_to_save: Option<Vec<String>>,
     pub(crate) init_lora_weights: InitLoraWeights,
     pub(crate) loftq_config: Option<LoftqConfig>,
@@ -114,6 +121,11 @@ impl LoraConfig {
             alpha_pattern: Vec::new(),
             bias: Bias::None,
             use_rslora: false,
+            use_dora: false,
+            lora_bias: false,
+            trainable_token_indices: None,
+            ensure_weight_tying: false,
+            lora_fa: false,
             modules_to_save: None,
             init_lora_weights: InitLoraWeights::Kaiming,
             loftq_config: None,
@@ -183,6 +195,34 @@ impl LoraConfig {
     /// Whether `lora_alpha` is divided by `√r` instead of `r`.
     pub fn use_rslora(&self) -> bool {
         self.use_rslora
+    }
+
+    /// Whether the rows of the adapted weight get trained norms: DoRA (Liu et al. 2024, arXiv:2402.09353).
+    pub fn use_dora(&self) -> bool {
+        self.use_dora
+    }
+
+    /// Whether `B` has a trained bias. Such an adapter can only be merged where the projection has a bias.
+    pub fn lora_bias(&self) -> bool {
+        self.lora_bias
+    }
+
+    /// Tokens whose rows of the embedding are trained, and saved whole. A tied output projection has the same rows.
+    pub fn trainable_token_indices(&self) -> Option<&[u32]> {
+        self.trainable_token_indices.as_deref()
+    }
+
+    /// Whether an embedding and an output projection that share their weight may be in `modules_to_save`: they are
+    /// trained as one weight then.
+    pub fn ensure_weight_tying(&self) -> bool {
+        self.ensure_weight_tying
+    }
+
+    /// Whether `A` stays as it starts and only `B` is trained: LoRA-FA (Zhang et al. 2023, arXiv:2308.03303), which
+    /// keeps `x·Aᵀ` for the backward pass in the place of `x`. PEFT has it as an optimizer, which scales the gradient
+    /// of `B` by `(A·Aᵀ)⁻¹` besides; its files do not tell, and neither do ours.
+    pub fn lora_fa(&self) -> bool {
+        self.lora_fa
     }
 
     /// Modules that are trained and saved whole, such as `lm_head`.
@@ -292,6 +332,36 @@ impl LoraConfig {
         self
     }
 
+    /// Sets whether the adapter is DoRA.
+    pub fn with_use_dora(mut self, use_dora: bool) -> Self {
+        self.use_dora = use_dora;
+        self
+    }
+
+    /// Sets whether `B` has a bias.
+    pub fn with_lora_bias(mut self, lora_bias: bool) -> Self {
+        self.lora_bias = lora_bias;
+        self
+    }
+
+    /// Sets the tokens whose rows of the embedding are trained.
+    pub fn with_trainable_token_indices(mut self, tokens: impl IntoIterator<Item = u32>) -> Self {
+        self.trainable_token_indices = Some(tokens.into_iter().collect());
+        self
+    }
+
+    /// Sets whether tied weights may be trained as one.
+    pub fn with_ensure_weight_tying(mut self, ensure_weight_tying: bool) -> Self {
+        self.ensure_weight_tying = ensure_weight_tying;
+        self
+    }
+
+    /// Sets whether only `B` is trained.
+    pub fn with_lora_fa(mut self, lora_fa: bool) -> Self {
+        self.lora_fa = lora_fa;
+        self
+    }
+
     /// Sets which modules are trained whole.
     pub fn with_modules_to_save<S: Into<String>>(mut self, modules: impl IntoIterator<Item = S>) -> Self {
         self.modules_to_save = Some(modules.into_iter().map(Into::into).collect());
@@ -353,6 +423,25 @@ impl LoraConfig {
         }
         for (key, alpha) in &self.alpha_pattern {
             check_alpha(&format!("alpha_pattern[{key:?}]"), *alpha)?;
+        }
+        if self.lora_bias && self.use_dora {
+            return Err(LoraError::config("lora_bias", true, "false, because use_dora is true"));
+        }
+        let is_plain = matches!(self.init_lora_weights, InitLoraWeights::Kaiming | InitLoraWeights::Random);
+        if self.lora_bias && !is_plain {
+            let wanted = "false, because init_lora_weights is neither true nor false";
+            return Err(LoraError::config("lora_bias", true, wanted));
+        }
+        if let Some(tokens) = &self.trainable_token_indices {
+            let mut seen = BTreeSet::new();
+            if let Some(twice) = tokens.iter().find(|token| !seen.insert(**token)) {
+                let found = format_args!("a list with {twice} twice");
+                return Err(LoraError::config("trainable_token_indices", found, "every token once"));
+            }
+            if tokens.is_empty() {
+                let wanted = "at least one token (or nothing)";
+                return Err(LoraError::config("trainable_token_indices", "an empty list", wanted));
+            }
         }
         ScalingRules::new(self)?;
         self.validate_targets()?;
@@ -429,7 +518,7 @@ impl LoraConfig {
     }
 }
 
-fn check_rank(field: &str, r: usize) -> Result<(), LoraError> {
+pub(crate) fn check_rank(field: &str, r: usize) -> Result<(), LoraError> {
     if r == 0 {
         return Err(LoraError::config(field, r, "a rank above 0"));
     }
@@ -444,6 +533,6 @@ fn check_alpha(field: &str, alpha: f64) -> Result<(), LoraError> {
     Ok(())
 }
 
-fn one_of(names: &[&str]) -> String {
+pub(crate) fn one_of(names: &[&str]) -> String {
     format!("one of {}", names.join(", "))
 }

@@ -12,29 +12,25 @@ use crate::{
 };
 
 /// The version whose fields are written, noted in the file if none was read.
-const PEFT_VERSION: &str = "0.21.2";
+pub(crate) const PEFT_VERSION: &str = "0.21.2";
 
 /// The fields PEFT 0.21 writes that this crate does not implement, with the value that means
 /// "off". Any other value but null is an error; the value here is what is written.
-fn fixed_fields() -> [(&'static str, Value); 19] {
+fn fixed_fields() -> [(&'static str, Value); 15] {
     [
         ("alora_invocation_tokens", Value::Null),
         ("arrow_config", Value::Null),
         ("corda_config", Value::Null),
-        ("ensure_weight_tying", json!(false)),
         ("fan_in_fan_out", json!(false)),
         ("kasa_config", Value::Null),
         ("layer_replication", Value::Null),
-        ("lora_bias", json!(false)),
         ("lora_ga_config", Value::Null),
         ("megatron_config", Value::Null),
         ("megatron_core", json!("megatron.core")),
         ("monteclora_config", Value::Null),
         ("qalora_group_size", json!(16)),
         ("target_parameters", Value::Null),
-        ("trainable_token_indices", Value::Null),
         ("use_bdlora", Value::Null),
-        ("use_dora", json!(false)),
         ("use_qalora", json!(false)),
         ("velora_config", Value::Null),
     ]
@@ -49,10 +45,7 @@ impl LoraConfig {
     /// what [`LoraConfig::from_json`] reports.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, LoraError> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| LoraError::Read { path: path.into(), source })?;
-        let value =
-            serde_json::from_slice(&bytes).map_err(|source| LoraError::Json { path: path.into(), source })?;
-        Self::from_json(value).map_err(|error| error.in_file(path))
+        Self::from_json(read_json(path)?).map_err(|error| error.in_file(path))
     }
 
     /// Takes a configuration from the parsed text of an adapter_config.json.
@@ -65,7 +58,7 @@ impl LoraConfig {
             return Err(LoraError::config("the file", shown(&value), "a JSON object"));
         };
         let mut fields = Fields(map);
-        fields.check_type()?;
+        fields.check_type("LORA")?;
         let init = fields.take("init_lora_weights");
         let mut unsupported = fields.take_fixed();
         let init_lora_weights = match init_from_json(&init) {
@@ -102,6 +95,12 @@ impl LoraConfig {
             fields.read("alpha_pattern", alphas, |v| pairs(v, Value::as_f64))?.unwrap_or_default();
         config.bias =
             fields.read("bias", "\"none\", \"all\" or \"lora_only\"", bias_from_json)?.unwrap_or_default();
+        config.lora_bias = fields.read("lora_bias", "true or false", Value::as_bool)?.unwrap_or(false);
+        let tokens = fields.take("trainable_token_indices");
+        config.trainable_token_indices = tokens_from_json(&tokens)?;
+        config.ensure_weight_tying =
+            fields.read("ensure_weight_tying", "true or false", Value::as_bool)?.unwrap_or(false);
+        config.use_dora = fields.read("use_dora", "true or false", Value::as_bool)?.unwrap_or(false);
         config.use_rslora = fields.read("use_rslora", "true or false", Value::as_bool)?.unwrap_or(false);
         config.modules_to_save = fields.read("modules_to_save", "a list of module names", texts)?;
         config.loftq_config =
@@ -135,6 +134,7 @@ impl LoraConfig {
             ("auto_mapping", self.auto_mapping.clone().unwrap_or(Value::Null)),
             ("base_model_name_or_path", json!(self.base_model_name_or_path)),
             ("bias", json!(bias_to_json(self.bias))),
+            ("ensure_weight_tying", json!(self.ensure_weight_tying)),
             ("eva_config", self.eva_json()),
             ("exclude_modules", json!(self.exclude_modules.as_ref().map(target_to_json))),
             ("inference_mode", json!(true)),
@@ -143,6 +143,7 @@ impl LoraConfig {
             ("layers_to_transform", json!(self.layers_to_transform)),
             ("loftq_config", self.loftq_json()),
             ("lora_alpha", number(self.lora_alpha)),
+            ("lora_bias", json!(self.lora_bias)),
             ("lora_dropout", json!(self.lora_dropout)),
             ("modules_to_save", json!(self.modules_to_save)),
             ("peft_type", json!("LORA")),
@@ -152,11 +153,11 @@ impl LoraConfig {
             ("revision", json!(self.revision)),
             ("target_modules", json!(self.target_modules.as_ref().map(target_to_json))),
             ("task_type", json!(self.task_type)),
+            ("trainable_token_indices", json!(self.trainable_token_indices)),
+            ("use_dora", json!(self.use_dora)),
             ("use_rslora", json!(self.use_rslora)),
         ]);
-        let fields: Map<String, Value> =
-            fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        ascii(&format!("{:#}", Value::Object(fields)))
+        written(fields)
     }
 
     fn loftq_json(&self) -> Value {
@@ -182,17 +183,23 @@ impl LoraConfig {
     }
 }
 
+/// The JSON of a file.
+pub(crate) fn read_json(path: &Path) -> Result<Value, LoraError> {
+    let bytes = fs::read(path).map_err(|source| LoraError::Read { path: path.into(), source })?;
+    serde_json::from_slice(&bytes).map_err(|source| LoraError::Json { path: path.into(), source })
+}
+
 /// The fields of the file that have not been read yet.
-struct Fields(Map<String, Value>);
+pub(crate) struct Fields(pub(crate) Map<String, Value>);
 
 impl Fields {
     /// The field's value, null if it is absent.
-    fn take(&mut self, field: &str) -> Value {
+    pub(crate) fn take(&mut self, field: &str) -> Value {
         self.0.remove(field).unwrap_or(Value::Null)
     }
 
     /// The field's value through `parse`, `None` if it is absent or null.
-    fn read<T>(
+    pub(crate) fn read<T>(
         &mut self,
         field: &str,
         wanted: &str,
@@ -208,16 +215,17 @@ impl Fields {
         }
     }
 
-    fn check_type(&mut self) -> Result<(), LoraError> {
+    /// Takes `peft_type`, which must be `wanted`.
+    pub(crate) fn check_type(&mut self, wanted: &str) -> Result<(), LoraError> {
         let found = self.take("peft_type");
         match found.as_str() {
-            Some("LORA") => Ok(()),
+            Some(found) if found == wanted => Ok(()),
             Some(_) => {
                 let field = UnsupportedField { field: "peft_type".into(), found: shown(&found) };
                 Err(LoraError::Unsupported { fields: vec![field] })
             }
-            None if found.is_null() => Err(LoraError::config("peft_type", "missing", "\"LORA\"")),
-            None => Err(LoraError::config("peft_type", shown(&found), "\"LORA\"")),
+            None if found.is_null() => Err(LoraError::config("peft_type", "missing", &format!("{wanted:?}"))),
+            None => Err(LoraError::config("peft_type", shown(&found), &format!("{wanted:?}"))),
         }
     }
 
@@ -234,26 +242,45 @@ impl Fields {
     }
 }
 
-fn count(value: &Value) -> Option<usize> {
+/// `trainable_token_indices`: a list of tokens, alone or of the embedding by its name.
+fn tokens_from_json(value: &Value) -> Result<Option<Vec<u32>>, LoraError> {
+    let field = "trainable_token_indices";
+    let list = match value {
+        Value::Null => return Ok(None),
+        Value::Object(by_module) => match by_module.iter().next() {
+            Some((name, list)) if by_module.len() == 1 && name.ends_with("embed_tokens") => list,
+            _ => {
+                let fields = vec![UnsupportedField { field: field.into(), found: shown(value) }];
+                return Err(LoraError::Unsupported { fields });
+            }
+        },
+        list => list,
+    };
+    let token = |value: &Value| u32::try_from(value.as_u64()?).ok();
+    let tokens = list.as_array().and_then(|list| list.iter().map(token).collect());
+    tokens.map(Some).ok_or_else(|| LoraError::config(field, shown(value), "a list of token ids"))
+}
+
+pub(crate) fn count(value: &Value) -> Option<usize> {
     usize::try_from(value.as_u64()?).ok()
 }
 
-fn counts(value: &Value) -> Option<Vec<usize>> {
+pub(crate) fn counts(value: &Value) -> Option<Vec<usize>> {
     match value {
         Value::Array(items) => items.iter().map(count).collect(),
         single => Some(vec![count(single)?]),
     }
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(crate) fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-fn texts(value: &Value) -> Option<Vec<String>> {
+pub(crate) fn texts(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(text).collect()
 }
 
-fn text_or_texts(value: &Value) -> Option<Vec<String>> {
+pub(crate) fn text_or_texts(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(single) if single.is_empty() => Some(Vec::new()),
         Value::String(single) => Some(vec![single.clone()]),
@@ -265,7 +292,7 @@ fn pairs<T>(value: &Value, parse: impl Fn(&Value) -> Option<T>) -> Option<Vec<(S
     value.as_object()?.iter().map(|(key, value)| Some((key.clone(), parse(value)?))).collect()
 }
 
-fn target_from_json(value: &Value) -> Option<TargetModules> {
+pub(crate) fn target_from_json(value: &Value) -> Option<TargetModules> {
     match value.as_str() {
         Some(text) if text.eq_ignore_ascii_case("all-linear") => Some(TargetModules::AllLinear),
         _ => exclude_from_json(value),
@@ -273,14 +300,14 @@ fn target_from_json(value: &Value) -> Option<TargetModules> {
 }
 
 /// Like [`target_from_json`], but `all-linear` has no special meaning.
-fn exclude_from_json(value: &Value) -> Option<TargetModules> {
+pub(crate) fn exclude_from_json(value: &Value) -> Option<TargetModules> {
     match value {
         Value::String(pattern) => Some(TargetModules::Regex(pattern.clone())),
         list => texts(list).map(TargetModules::Suffixes),
     }
 }
 
-fn target_to_json(target: &TargetModules) -> Value {
+pub(crate) fn target_to_json(target: &TargetModules) -> Value {
     match target {
         TargetModules::Suffixes(entries) => json!(entries),
         TargetModules::Regex(pattern) => json!(pattern),
@@ -353,6 +380,12 @@ pub(crate) fn number(value: f64) -> Value {
     }
 }
 
+/// The text of a file with these fields.
+pub(crate) fn written(fields: BTreeMap<&str, Value>) -> String {
+    let fields: Map<String, Value> = fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    ascii(&format!("{:#}", Value::Object(fields)))
+}
+
 /// JSON text with everything outside printable ASCII escaped, as Python's json does. Such
 /// characters occur only inside strings.
 fn ascii(text: &str) -> String {
@@ -371,7 +404,7 @@ fn ascii(text: &str) -> String {
 }
 
 /// A value for a message, cut if it is long.
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     let text = value.to_string();
     let cut = text.char_indices().nth(80).map(|(end, _)| end);
     match cut {

@@ -46,8 +46,11 @@ pub enum LoraError {
         matched: Vec<String>,
     },
 
-    /// A target is a module that cannot carry an adapter here, such as a norm or the embedding.
-    #[error("target_modules matches {}: only projections can be adapted", quoted(.modules))]
+    /// A target is a module that cannot carry an adapter here, such as a norm.
+    #[error(
+        "target_modules matches {}: only projections can be adapted, and with LoRA the embedding",
+        quoted(.modules)
+    )]
     NotAdaptable {
         /// Every such module.
         modules: Vec<String>,
@@ -125,9 +128,9 @@ pub enum LoraError {
         modules: Vec<String>,
     },
 
-    /// Every parameter was to be trained, but some weights are quantized.
+    /// Weights were to be trained that are quantized.
     #[error(
-        "cannot train every parameter: {} weights are quantized ({}); wanted a dense checkpoint, or an adapter",
+        "cannot train the weights asked for: {} weights are quantized ({}); wanted a dense checkpoint, or an adapter",
         .modules.len(),
         grouped(.modules)
     )]
@@ -136,11 +139,31 @@ pub enum LoraError {
         modules: Vec<String>,
     },
 
+    /// Biases were to be trained, but no projection has one.
+    #[error("there are no biases to train: no projection of the model has one")]
+    NoBiases,
+
     /// A weight would become, or is, infinite or not a number.
     #[error("{module} holds numbers that are not finite")]
     NonFinite {
         /// The module.
         module: String,
+    },
+
+    /// An adapter with a bias was to be merged into a projection without one.
+    #[error("{module} has no bias that the adapter's bias (lora_bias) could be merged into")]
+    NoBias {
+        /// The module.
+        module: String,
+    },
+
+    /// An adapter of a method that this crate does not have.
+    #[error("peft_type is `{found}`, wanted one of {}", .known.join(", "))]
+    UnknownPeftType {
+        /// The method, by PEFT's name.
+        found: String,
+        /// The methods there are.
+        known: Vec<&'static str>,
     },
 
     /// Tensors of a file that hold infinite numbers or numbers that are none.

@@ -1,10 +1,19 @@
-//! LoRA adapters for Burn models: attach, run, merge, and exchange with PEFT.
+//! Adapters for Burn models: attach, run, merge, and exchange with PEFT.
 //!
-//! A model lists its places through [`Adaptable`]; [`attach`] freezes it and adds trainable factors to
-//! the modules a [`LoraConfig`] chooses. The adapter runs beside the base, `y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ`:
-//! no `W + s·B·A` is ever formed, the base may be dense or 4-bit, and only `A` and `B` get gradients.
-//! [`save_peft`] and [`load_peft`] write and read PEFT's directories; [`merge`] folds adapters into the
-//! weights and [`unmerge`] takes them out again.
+//! | method | configuration | what is trained |
+//! |---|---|---|
+//! | LoRA, rsLoRA | [`LoraConfig`] | `A` and `B`: the weight becomes `W + s·B·A` |
+//! | DoRA | [`LoraConfig::with_use_dora`] | a norm for every row of `W + s·B·A` besides |
+//! | LoRA-FA | [`LoraConfig::with_lora_fa`] | `B` |
+//! | rows of the embedding | [`LoraConfig::with_trainable_token_indices`] | the rows of some tokens |
+//! | (IA)³ | [`Ia3Config`] | a vector that multiplies activations |
+//! | VeRA | [`VeraConfig`] | two vectors between random matrices that all modules share |
+//! | BitFit, last layers, all | [`train_biases`], [`train_last_layers`], [`train_all`] | the model's own parameters |
+//!
+//! A model lists its places through [`Adaptable`]; [`attach`] freezes it and adds trainable parameters to the modules
+//! that an [`AdapterConfig`] chooses. The adapter runs beside the base: no `W + s·B·A` is ever formed, the base may be
+//! dense or 4-bit, and only the adapter gets gradients. [`save_peft`] and [`load_peft`] write and read PEFT's
+//! directories; [`merge`] folds adapters into the weights and [`unmerge`] takes them out again.
 //!
 //! Any other Burn module, with `nn::Linear` and `nn::Embedding` and no code of this crate in it, goes through
 //! [`attach_to_module`], [`save_module_peft`], [`load_module_peft`], [`merge_module`] and [`detach_module`].
@@ -20,6 +29,7 @@
 #![deny(missing_docs)]
 
 mod adapter;
+mod adapter_config;
 mod any;
 mod attach;
 mod combine;
@@ -27,6 +37,7 @@ mod config;
 mod config_json;
 mod embedding;
 mod error;
+mod ia3_config;
 mod init;
 mod linalg;
 mod matcher;
@@ -34,12 +45,20 @@ mod merge;
 mod mlx;
 mod parameters;
 mod peft;
+mod peft_fields;
 mod portable;
 mod projection;
 mod target;
+mod torch_random;
+mod trained;
+mod vera_config;
 
 pub use crate::{
-    adapter::LoraAdapter,
+    adapter::{
+        Adapter, DoraAdapter, EmbeddingAdapter, Ia3Adapter, LoraAdapter, LoraEmbedding, TrainableTokens,
+        VeraAdapter,
+    },
+    adapter_config::AdapterConfig,
     any::{
         ModuleLora, attach_to_module, detach_module, load_module_peft, lora_embedding_forward, lora_forward,
         merge_module, save_module_peft, without_adapters,
@@ -49,11 +68,14 @@ pub use crate::{
     config::{Bias, InitLoraWeights, LoraConfig},
     embedding::Embedding,
     error::{LoraError, Problem, ShapeProblem, TensorProblems, UnsupportedField},
+    ia3_config::Ia3Config,
     init::{Eva, EvaConfig, EvaStart, LoftqConfig, attach_eva, initial_adapter, save_peft_converted},
     merge::{merge, merge_and_unload, unmerge},
-    parameters::{Adaptable, ParameterMut, Site, count_parameters, modules, train_all, visit_parameters},
+    parameters::{Adaptable, ParameterMut, Site, count_parameters, modules, visit_parameters},
     peft::{AdapterDtype, AdapterTensor, PeftFiles},
     portable::{Obstacle, Outcome, Runtime, obstacles},
     projection::{Projection, Weight},
     target::{AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary},
+    trained::{train_all, train_biases, train_last_layers},
+    vera_config::VeraConfig,
 };

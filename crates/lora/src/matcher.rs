@@ -82,12 +82,15 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    pub(crate) fn new(config: &LoraConfig, modules: &[ModuleInfo]) -> Result<Self, LoraError> {
-        let wanted = config.layers_to_transform.as_deref().unwrap_or_default();
+    pub(crate) fn new(
+        wanted: &[usize],
+        patterns: &[String],
+        modules: &[ModuleInfo],
+    ) -> Result<Self, LoraError> {
         if wanted.is_empty() {
             return Ok(Self { numbers: None, regexes: Vec::new() });
         }
-        let mut patterns = config.layers_pattern.clone().unwrap_or_default();
+        let mut patterns = patterns.to_vec();
         let named = !patterns.is_empty();
         if !named {
             patterns.push("[^.]*".into());
@@ -176,10 +179,15 @@ fn ends_in(path: &str, entry: &str) -> bool {
     path.strip_suffix(entry).is_some_and(|head| head.ends_with('.'))
 }
 
-/// The error for entries that match nothing. Only projections are candidates for an adapter.
+/// The number of the block that a module lies in: the first part of its path that is a number.
+pub(crate) fn layer_number(path: &str) -> Option<usize> {
+    path.split('.').find_map(|part| part.parse().ok())
+}
+
+/// The error for entries that match nothing. Norms are no candidates for an adapter.
 pub(crate) fn no_target(field: &str, wanted: Vec<String>, modules: &[ModuleInfo]) -> LoraError {
     let any = field != "target_modules";
-    let there = modules.iter().filter(|module| any || module.kind.is_adaptable());
+    let there = modules.iter().filter(|module| any || module.kind.is_adaptable(true));
     let candidates = there.map(|module| module.path.clone()).collect();
     LoraError::NoTarget { field: field.into(), wanted, candidates }
 }

@@ -154,12 +154,13 @@ fn from_mlx(settings: &Settings, found: BTreeMap<String, AdapterTensor>) -> Resu
         .with_task_type("CAUSAL_LM")
         .with_target_modules(TargetModules::suffixes(paths));
     config.validate()?;
-    Ok(PeftFiles { config, tensors })
+    Ok(PeftFiles { config: config.into(), tensors })
 }
 
 fn to_mlx(files: &PeftFiles) -> Result<(Value, BTreeMap<String, AdapterTensor>), LoraError> {
     let mut problems = Vec::new();
-    let init = files.config.init_lora_weights();
+    let config = files.config.lora()?;
+    let init = config.init_lora_weights();
     if init.changes_the_base() {
         let found = format!("{}, which changed the base", init.shown());
         problems.push(Problem::new(
@@ -168,7 +169,7 @@ fn to_mlx(files: &PeftFiles) -> Result<(Value, BTreeMap<String, AdapterTensor>),
             "an adapter of the original base: convert it first",
         ));
     }
-    let rules = ScalingRules::new(&files.config)?;
+    let rules = ScalingRules::new(config)?;
     let (mut tensors, mut modules) = (BTreeMap::new(), BTreeSet::new());
     let mut shared: Option<(usize, f64)> = None;
     for (name, tensor) in &files.tensors {
@@ -196,6 +197,7 @@ fn to_mlx(files: &PeftFiles) -> Result<(Value, BTreeMap<String, AdapterTensor>),
         }
         return Err(LoraError::Convert { wanted: MLX.into(), problems });
     };
+    let dropout = config.lora_dropout();
     let names: BTreeSet<&str> = modules.iter().map(|path| within_layer(path)).collect();
     let config = json!({
         "fine_tune_type": "lora",
@@ -203,7 +205,7 @@ fn to_mlx(files: &PeftFiles) -> Result<(Value, BTreeMap<String, AdapterTensor>),
         "lora_parameters": {
             "rank": rank,
             "scale": scale,
-            "dropout": files.config.lora_dropout(),
+            "dropout": dropout,
             "keys": names,
         },
     });

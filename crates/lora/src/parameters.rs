@@ -23,6 +23,26 @@ pub enum Site<'a> {
     Norm(&'a mut Param<Tensor<1>>),
 }
 
+impl Site<'_> {
+    /// Whether an adapter is attached, merged or not.
+    pub fn has_adapter(&self) -> bool {
+        match self {
+            Self::Projection(projection) | Self::Head(projection) => projection.adapter.is_some(),
+            Self::Embedding(embedding) => embedding.adapter.is_some(),
+            Self::Norm(_) => false,
+        }
+    }
+
+    /// Whether its adapter is merged into its weight.
+    pub fn is_merged(&self) -> bool {
+        match self {
+            Self::Projection(projection) | Self::Head(projection) => projection.is_merged(),
+            Self::Embedding(embedding) => embedding.is_merged(),
+            Self::Norm(_) => false,
+        }
+    }
+}
+
 /// A model whose places can be listed by module path, for example
 /// `model.layers.0.self_attn.q_proj`.
 pub trait Adaptable: Clone {
@@ -118,12 +138,14 @@ pub fn visit_parameters<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(&str,
                 visit(&format!("{path}.bias"), ParameterMut::Vector(bias));
             }
             if let Some(adapter) = &mut projection.adapter {
-                visit(&format!("{path}.lora_A.weight"), ParameterMut::Matrix(&mut adapter.a));
-                visit(&format!("{path}.lora_B.weight"), ParameterMut::Matrix(&mut adapter.b));
+                adapter.parameters(path, visit);
             }
         }
         Site::Embedding(embedding) => {
             visit(&format!("{path}.weight"), ParameterMut::Matrix(&mut embedding.weight));
+            if let Some(adapter) = &mut embedding.adapter {
+                adapter.parameters(path, visit);
+            }
         }
         Site::Norm(weight) => visit(&format!("{path}.weight"), ParameterMut::Vector(weight)),
     });
@@ -162,36 +184,12 @@ pub fn count_parameters<M: Adaptable>(model: &M) -> (usize, usize) {
     (trained, total)
 }
 
-/// Makes every parameter trainable: full fine-tuning.
-///
-/// # Errors
-/// [`LoraError::Quantized`] naming every module whose weight is quantized: it cannot be trained.
-/// [`LoraError::HasAdapter`] for a model with an adapter, which stands beside frozen weights.
-pub fn train_all<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
-    check_plain(&mut model)?;
-    let mut modules = Vec::new();
-    model.sites(&mut |path, site| {
-        if let Site::Projection(projection) | Site::Head(projection) = site
-            && projection.weight.is_quantized()
-        {
-            modules.push(path.to_owned());
-        }
-    });
-    if !modules.is_empty() {
-        return Err(LoraError::Quantized { modules });
-    }
-    visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(true));
-    Ok(model)
-}
-
 /// # Errors
 /// [`LoraError::HasAdapter`] naming every module that has an adapter, merged or not.
 pub(crate) fn check_plain<M: Adaptable>(model: &mut M) -> Result<(), LoraError> {
     let mut modules = Vec::new();
     model.sites(&mut |path, site| {
-        if let Site::Projection(projection) | Site::Head(projection) = site
-            && projection.adapter.is_some()
-        {
+        if site.has_adapter() {
             modules.push(path.to_owned());
         }
     });

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::{
-    config::LoraConfig,
+    adapter_config::AdapterConfig,
     error::{LoraError, ShapeProblem, TensorProblems, UnsupportedField},
 };
 
@@ -27,12 +27,18 @@ const PICKLE_FILE: &str = "adapter_model.bin";
 
 /// Path components after which PEFT puts the adapter's name in memory, and how the rest of the
 /// name goes on once the adapter's name is gone.
-const NAMED_PARTS: [(&str, &[&str]); 6] = [
+const NAMED_PARTS: [(&str, &[&str]); 12] = [
     ("lora_A", &["weight", "bias"]),
     ("lora_B", &["weight", "bias"]),
     ("lora_embedding_A", &[""]),
     ("lora_embedding_B", &[""]),
     ("lora_magnitude_vector", &["", "weight"]),
+    ("trainable_tokens_delta", &[""]),
+    ("ia3_l", &[""]),
+    ("vera_lambda_b", &[""]),
+    ("vera_lambda_d", &[""]),
+    ("vera_A", &[""]),
+    ("vera_B", &[""]),
     ("modules_to_save", &["weight", "bias"]),
 ];
 
@@ -59,11 +65,39 @@ pub(crate) mod keys {
         module.strip_prefix(PREFIX).unwrap_or(module)
     }
 
-    /// For the frozen weight of an adapted module, which PEFT saves along with an adapted head: the names
-    /// of the module's `A` and `B`.
-    pub(crate) fn factors_beside(key: &str) -> Option<[String; 2]> {
-        let module = key.strip_suffix(".weight")?.strip_suffix(BASE_LAYER)?;
-        Some([format!("{module}.lora_A.weight"), format!("{module}.lora_B.weight")])
+    /// The frozen weight of an adapted module.
+    pub(crate) fn base_layer_weight(path: &str) -> String {
+        format!("{PREFIX}{path}{BASE_LAYER}.weight")
+    }
+
+    /// What the names of an adapter's parameters add to the path of their module.
+    const ENDS: [&str; 9] = [
+        ".lora_A.weight",
+        ".lora_B.weight",
+        ".lora_B.bias",
+        ".lora_magnitude_vector",
+        ".lora_embedding_A",
+        ".lora_embedding_B",
+        ".ia3_l",
+        ".vera_lambda_b",
+        ".vera_lambda_d",
+    ];
+
+    /// The end of the name of the embedding's trained rows.
+    pub(crate) const TOKENS: &str = ".token_adapter.trainable_tokens_delta";
+
+    /// VeRA's shared matrices `A` and `B`, which belong to no module.
+    pub(crate) const VERA: [&str; 2] = ["base_model.vera_A", "base_model.vera_B"];
+
+    /// The module whose adapter the parameter `name` belongs to.
+    pub(crate) fn adapted_module(name: &str) -> Option<&str> {
+        ENDS.iter().find_map(|end| name.strip_suffix(end))
+    }
+
+    /// For the frozen weight of an adapted module, which PEFT saves along with an adapted head or embedding: the
+    /// module's key.
+    pub(crate) fn adapted_base(key: &str) -> Option<&str> {
+        key.strip_suffix(".weight")?.strip_suffix(BASE_LAYER)
     }
 }
 
@@ -167,7 +201,7 @@ impl AdapterTensor {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeftFiles {
     /// adapter_config.json.
-    pub config: LoraConfig,
+    pub config: AdapterConfig,
     /// adapter_model.safetensors.
     pub tensors: BTreeMap<String, AdapterTensor>,
 }
@@ -177,13 +211,13 @@ impl PeftFiles {
     /// (`lora_A.default.weight`); values become 32-bit floats, exactly.
     ///
     /// # Errors
-    /// What [`LoraConfig::read`] reports; [`LoraError::Read`]; [`LoraError::Safetensors`] for a
+    /// What [`AdapterConfig::read`] reports; [`LoraError::Read`]; [`LoraError::Safetensors`] for a
     /// truncated file, a lying header, or a tensor that is neither F32, F16 nor BF16;
     /// [`LoraError::NonFiniteTensors`]; [`LoraError::InFile`] if there is only a pickled
     /// adapter_model.bin. Whether the tensors are the right ones says [`PeftFiles::check`].
     pub fn read(dir: impl AsRef<Path>) -> Result<Self, LoraError> {
         let dir = dir.as_ref();
-        let config = LoraConfig::read(dir.join(CONFIG_FILE))?;
+        let config = AdapterConfig::read(dir.join(CONFIG_FILE))?;
         let path = dir.join(MODEL_FILE);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -224,8 +258,8 @@ impl PeftFiles {
         sync_dir(dir).map_err(|source| LoraError::Write { path: dir.into(), source })
     }
 
-    /// Compares the tensors with what a model wants: name and shape of each. The base weight of an adapted
-    /// module, which PEFT adds if the module is the head, may be there if its shape is right.
+    /// Compares the tensors with what a model wants: name and shape of each. The base weight of a module with LoRA,
+    /// which PEFT adds if the module is the head or the embedding, may be there if its shape is right.
     ///
     /// # Errors
     /// [`LoraError::TensorMismatch`] with every missing, unexpected and mis-shaped tensor.
@@ -247,13 +281,17 @@ impl PeftFiles {
     }
 }
 
-/// `[out, in]`, from `B` `[out, r]` and `A` `[r, in]`, if `name` is the base weight of an adapted module.
+/// The shape of the weight, if `name` is the base weight of a module with LoRA: `[out, in]` from `B [out, r]` and
+/// `A [r, in]`; `[vocab, hidden]` from an embedding's `A [r, vocab]` and `B [hidden, r]`.
 fn base_weight_shape(name: &str, expected: &BTreeMap<String, Vec<usize>>) -> Option<Vec<usize>> {
-    let [a, b] = keys::factors_beside(name)?;
-    match (expected.get(&a)?.as_slice(), expected.get(&b)?.as_slice()) {
-        ([_, in_features], [out_features, _]) => Some(vec![*out_features, *in_features]),
+    let module = keys::adapted_base(name)?;
+    let shape = |end: &str| expected.get(&format!("{module}.{end}")).map(Vec::as_slice);
+    let factors = |a: &str, b: &str| match (shape(a)?, shape(b)?) {
+        ([_, a], [b, _]) => Some([*a, *b]),
         _ => None,
-    }
+    };
+    let linear = || factors("lora_A.weight", "lora_B.weight").map(|[inn, out]| vec![out, inn]);
+    linear().or_else(|| factors("lora_embedding_A", "lora_embedding_B").map(|dims| dims.to_vec()))
 }
 
 pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, AdapterTensor>, LoraError> {
@@ -355,6 +393,8 @@ fn without_adapter_name(name: &str) -> String {
         };
         return match (part, rest) {
             ("modules_to_save", rest) => format!("{head}.{rest}"),
+            // In memory it ends in `weight`, in files it does not.
+            (part @ "lora_magnitude_vector", _) => format!("{head}.{part}"),
             (part, "") => format!("{head}.{part}"),
             (part, rest) => format!("{head}.{part}.{rest}"),
         };
@@ -396,11 +436,15 @@ mod tests {
             ("m.q.lora_B.other.bias", "m.q.lora_B.bias"),
             ("m.e.lora_embedding_A", "m.e.lora_embedding_A"),
             ("m.e.lora_embedding_B.default", "m.e.lora_embedding_B"),
-            ("m.q.lora_magnitude_vector.default.weight", "m.q.lora_magnitude_vector.weight"),
+            ("m.q.lora_magnitude_vector.default.weight", "m.q.lora_magnitude_vector"),
             ("m.lm_head.modules_to_save.default.weight", "m.lm_head.weight"),
             ("m.lm_head.modules_to_save.weight", "m.lm_head.weight"),
             ("m.lm_head.weight", "m.lm_head.weight"),
             ("m.e.base_layer.weight", "m.e.base_layer.weight"),
+            ("m.e.token_adapter.trainable_tokens_delta.default", "m.e.token_adapter.trainable_tokens_delta"),
+            ("m.k.ia3_l.default", "m.k.ia3_l"),
+            ("m.k.vera_lambda_d", "m.k.vera_lambda_d"),
+            ("base_model.vera_A.default", "base_model.vera_A"),
             // Nothing PEFT ever wrote: left alone, so that a check calls it unexpected.
             ("m.q.lora_A.a.b.weight", "m.q.lora_A.a.b.weight"),
             ("m.lora_Abc.weight", "m.lora_Abc.weight"),

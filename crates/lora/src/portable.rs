@@ -200,7 +200,7 @@ const TABLE: &[(Runtime, Feature, Outcome, &str)] = &[
 ///
 /// let targets = TargetModules::suffixes(["q_proj"]);
 /// let config = LoraConfig::new(8).with_target_modules(targets).with_modules_to_save(["lm_head"]);
-/// let found = obstacles(&PeftFiles { config, tensors: Default::default() });
+/// let found = obstacles(&PeftFiles { config: config.into(), tensors: Default::default() });
 /// assert_eq!(found.len(), 3);
 /// assert_eq!(
 ///     found[0].to_string(),
@@ -244,12 +244,13 @@ fn find(feature: Feature, files: &PeftFiles, config: &Value) -> Option<String> {
         F::TokenIndices => field("trainable_token_indices", &none)
             .or_else(|| tensor(&|name| name.contains(".token_adapter."))),
         F::ChangedBase => {
-            let init = files.config.init_lora_weights();
+            let init = files.config.as_lora()?.init_lora_weights();
             init.changes_the_base().then(|| format!("init_lora_weights = {}", init.shown()))
         }
         F::RankAbove(limit) => {
-            let patterns = files.config.rank_pattern().iter().map(|(_, r)| *r);
-            let largest = patterns.chain([files.config.r()]).max().unwrap_or(0);
+            let lora = files.config.as_lora()?;
+            let patterns = lora.rank_pattern().iter().map(|(_, r)| *r);
+            let largest = patterns.chain([lora.r()]).max().unwrap_or(0);
             (largest > limit).then(|| format!("rank {largest}"))
         }
         F::RankPattern => differing(files, |(r, _)| r as f64).then(|| field("rank_pattern", &none)).flatten(),
@@ -266,9 +267,10 @@ fn find(feature: Feature, files: &PeftFiles, config: &Value) -> Option<String> {
 
 /// Whether some module's rank or scaling is another than the configuration's; without tensors, whether it may be.
 fn differing(files: &PeftFiles, part: impl Fn((usize, f64)) -> f64) -> bool {
-    let Ok(rules) = ScalingRules::new(&files.config) else { return true };
+    let Some(lora) = files.config.as_lora() else { return false };
+    let Ok(rules) = ScalingRules::new(lora) else { return true };
     let plain = {
-        let mut config = files.config.clone();
+        let mut config = lora.clone();
         (config.rank_pattern, config.alpha_pattern) = (Vec::new(), Vec::new());
         config.scaling_for("").map(&part).ok()
     };
@@ -292,7 +294,7 @@ mod tests {
         let key = |part: &str| format!("base_model.model.model.layers.0.self_attn.q_proj.{part}.weight");
         let tensor = |shape: [usize; 2]| AdapterTensor::new(shape, vec![1.0; shape[0] * shape[1]]);
         let tensors = [(key("lora_A"), tensor([8, 4])), (key("lora_B"), tensor([4, 8]))];
-        PeftFiles { config, tensors: tensors.into() }
+        PeftFiles { config: config.into(), tensors: tensors.into() }
     }
 
     fn runtimes(files: &PeftFiles) -> Vec<(Runtime, Outcome)> {

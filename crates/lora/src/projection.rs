@@ -5,11 +5,13 @@ use burn::{
     tensor::{Device, FloatDType, Tensor},
 };
 use burnisher_kernels::{
-    DropoutKeys, EightBitWeight, FourBitWeight, FrozenWeight, SharedInput, linear, lora_linear,
-    trained_linear,
+    DropoutKeys, EightBitWeight, FourBitWeight, FrozenWeight, SharedInput, linear, trained_linear,
 };
 
-use crate::{adapter::LoraAdapter, init::InitialFactors};
+use crate::{
+    adapter::{Adapter, Base, with_bias},
+    init::InitialFactors,
+};
 
 /// How a projection's weight `[out, in]` is stored.
 #[derive(Module, Debug)]
@@ -51,7 +53,7 @@ impl Weight {
         }
     }
 
-    fn as_frozen(&self) -> FrozenWeight {
+    pub(crate) fn as_frozen(&self) -> FrozenWeight {
         match self {
             Self::Dense(weight) => FrozenWeight::Dense(weight.val()),
             Self::FourBit(weight) => FrozenWeight::FourBit(weight.clone()),
@@ -60,17 +62,24 @@ impl Weight {
     }
 }
 
-/// A linear layer `y = x·Wᵀ + bias`, plus `s·(x·Aᵀ)·Bᵀ` when a LoRA adapter is attached.
+/// A linear layer `y = x·Wᵀ + bias`, which an adapter can change.
 #[derive(Module, Debug)]
 pub struct Projection {
     pub(crate) weight: Weight,
     pub(crate) bias: Option<Param<Tensor<1>>>,
-    pub(crate) adapter: Option<LoraAdapter>,
-    /// The base weight as it was, while the adapter is merged into `weight`.
-    pub(crate) unmerged: Option<Weight>,
+    pub(crate) adapter: Option<Adapter>,
+    /// Weight and bias as they were, while the adapter is merged into them.
+    pub(crate) unmerged: Option<Unmerged>,
     /// The adapter as it started, if that took something out of the weight.
     #[module(skip)]
     pub(crate) initial: Option<InitialFactors>,
+}
+
+/// The parts of a projection that a merge replaces.
+#[derive(Module, Debug)]
+pub(crate) struct Unmerged {
+    pub(crate) weight: Weight,
+    pub(crate) bias: Option<Param<Tensor<1>>>,
 }
 
 impl Projection {
@@ -89,21 +98,15 @@ impl Projection {
         x: impl Into<SharedInput<D>>,
         keys: Option<&DropoutKeys>,
     ) -> Tensor<D> {
-        let y = match (&self.weight, &self.adapter) {
-            (Weight::Dense(weight), _) if weight.is_require_grad() => trained_linear(x, weight.val()),
-            (weight, Some(adapter)) if self.unmerged.is_none() => {
-                let dropout = adapter.dropout(keys);
-                lora_linear(x, &weight.as_frozen(), &adapter.factors(), dropout.as_ref())
-            }
-            (weight, _) => linear(x, &weight.as_frozen()),
-        };
-        match &self.bias {
-            Some(bias) => {
-                let dtype = FloatDType::from(y.dtype());
-                y + bias.val().cast(dtype).unsqueeze()
-            }
-            None => y,
+        let bias = self.bias();
+        if let Some(adapter) = self.adapter.as_ref().filter(|_| self.unmerged.is_none()) {
+            return adapter.forward(x.into(), Base { weight: self.weight.as_frozen(), bias }, keys);
         }
+        let y = match &self.weight {
+            Weight::Dense(weight) if weight.is_require_grad() => trained_linear(x, weight.val()),
+            weight => linear(x, &weight.as_frozen()),
+        };
+        with_bias(y, bias)
     }
 
     /// The same projection over another weight, with the same adapter.
@@ -132,7 +135,7 @@ impl Projection {
     }
 
     /// The attached adapter.
-    pub fn adapter(&self) -> Option<&LoraAdapter> {
+    pub fn adapter(&self) -> Option<&Adapter> {
         self.adapter.as_ref()
     }
 

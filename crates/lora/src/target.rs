@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    config::{Bias, LoraConfig},
+    adapter_config::AdapterConfig,
+    config::Bias,
     error::LoraError,
+    ia3_config::{IA3_FEEDFORWARD, Ia3Config},
     matcher::{Hit, Layers, Matcher, ScalingRules, no_target},
 };
 
+/// Module names by `model_type`.
+pub(crate) type Defaults = [(&'static [&'static str], &'static [&'static str])];
+
 /// PEFT's default `target_modules` by `model_type` (peft 0.21, src/peft/utils/constants.py).
-const DEFAULT_TARGETS: &[(&[&str], &[&str])] = &[
+pub(crate) const LORA_TARGETS: &Defaults = &[
     (
         &[
             "bart",
@@ -76,9 +81,13 @@ pub enum ModuleKind {
 }
 
 impl ModuleKind {
-    /// Can it carry an adapter? The others can be trained and saved whole.
-    pub(crate) fn is_adaptable(self) -> bool {
-        matches!(self, Self::Linear | Self::Head)
+    /// Can it carry an adapter, of a method that takes embeddings or not? The others can be trained and saved whole.
+    pub(crate) fn is_adaptable(self, takes_embedding: bool) -> bool {
+        match self {
+            Self::Linear | Self::Head => true,
+            Self::Embedding => takes_embedding,
+            Self::Norm => false,
+        }
     }
 }
 
@@ -93,16 +102,31 @@ pub struct ModuleInfo {
     pub has_bias: bool,
 }
 
+/// How a configuration chooses modules, whatever its method.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice<'a> {
+    /// PEFT's targets where none are given.
+    pub(crate) defaults: &'static Defaults,
+    pub(crate) target_modules: Option<&'a TargetModules>,
+    pub(crate) exclude_modules: Option<&'a TargetModules>,
+    pub(crate) layers_to_transform: &'a [usize],
+    pub(crate) layers_pattern: &'a [String],
+    pub(crate) modules_to_save: &'a [String],
+    pub(crate) bias: Bias,
+    /// Whether the token embedding can be a target.
+    pub(crate) takes_embedding: bool,
+}
+
 /// A module that gets an adapter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdaptedModule {
     /// Its path.
     pub path: String,
-    /// The rank of its adapter.
+    /// The rank of its adapter; 0 for a method without one.
     pub r: usize,
-    /// The numerator of its scaling.
+    /// The numerator of its scaling; 1 for a method without one.
     pub alpha: f64,
-    /// The factor of the adapter's output: `alpha / r`, or `alpha / √r`.
+    /// The factor of the adapter's output: `alpha / r`, or `alpha / √r`; 1 for a method without one.
     pub scaling: f64,
 }
 
@@ -114,11 +138,17 @@ pub struct AdapterPlan {
     pub adapted: Vec<AdaptedModule>,
     /// The paths of the modules that are trained and saved whole, in the model's order.
     pub saved: Vec<String>,
+    /// The paths of the adapted modules whose input (IA)³ multiplies.
+    pub feedforward: Vec<String>,
     /// The paths of the modules whose bias is trained. Biases of `saved` are not repeated.
     pub biases: Vec<String>,
     /// `target_modules` as PEFT writes it: the default spelled out, all-linear as the list of the
     /// projections, anything else as it is.
     pub target_modules: TargetModules,
+    /// Whether rows of the embedding are trained.
+    pub(crate) trains_tokens: bool,
+    /// (IA)³'s `feedforward_modules` as PEFT writes them.
+    pub(crate) feedforward_modules: Option<TargetModules>,
 }
 
 /// Chooses the modules of a model that `config` adapts, trains whole, or trains the bias of.
@@ -133,27 +163,33 @@ pub struct AdapterPlan {
 /// `target_modules`, `exclude_modules`, `modules_to_save`, `layers_to_transform`,
 /// `layers_pattern`, `rank_pattern` or `alpha_pattern` that match no module of the model;
 /// [`LoraError::NothingLeft`] if every target is left out; [`LoraError::NotAdaptable`] if a target
-/// is no projection; [`LoraError::UnknownArchitecture`] if `target_modules` is not given and PEFT has no
+/// can carry no adapter of the method; [`LoraError::UnknownArchitecture`] if `target_modules` is not given and PEFT has no
 /// default for `model_type`.
-pub fn plan(config: &LoraConfig, modules: &[ModuleInfo], model_type: &str) -> Result<AdapterPlan, LoraError> {
+pub fn plan(
+    config: impl Into<AdapterConfig>,
+    modules: &[ModuleInfo],
+    model_type: &str,
+) -> Result<AdapterPlan, LoraError> {
+    let config = config.into();
     config.validate()?;
-    let targets = match &config.target_modules {
+    let choice = config.choice();
+    let targets = match choice.target_modules {
         Some(targets) => targets.clone(),
-        None => default_targets(model_type)?,
+        None => TargetModules::suffixes(default_modules(choice.defaults, model_type)?.iter().copied()),
     };
     let target = Matcher::new("target_modules", &targets)?;
-    let exclude = match &config.exclude_modules {
+    let exclude = match choice.exclude_modules {
         Some(exclude) => Matcher::new("exclude_modules", exclude)?,
         None => Matcher::Entries(Vec::new()),
     };
-    let save = Matcher::Entries(config.modules_to_save.clone().unwrap_or_default());
+    let save = Matcher::Entries(choice.modules_to_save.to_vec());
     target.check_used("target_modules", modules)?;
     exclude.check_used("exclude_modules", modules)?;
     save.check_used("modules_to_save", modules)?;
-    let layers = Layers::new(config, modules)?;
-    let rules = ScalingRules::new(config)?;
+    let layers = Layers::new(choice.layers_to_transform, choice.layers_pattern, modules)?;
+    let rules = config.as_lora().map(ScalingRules::new).transpose()?;
     let paths: Vec<&str> = modules.iter().map(|module| module.path.as_str()).collect();
-    for (field, unused) in rules.unused(&paths) {
+    for (field, unused) in rules.iter().flat_map(|rules| rules.unused(&paths)) {
         if !unused.is_empty() {
             return Err(no_target(field, unused, modules));
         }
@@ -173,14 +209,22 @@ pub fn plan(config: &LoraConfig, modules: &[ModuleInfo], model_type: &str) -> Re
         let matched = matched.map(|module| module.path.clone()).collect();
         return Err(LoraError::NothingLeft { matched });
     }
-    let others: Vec<String> = paths_of(chosen.iter().copied().filter(|module| !module.kind.is_adaptable()));
+    let others: Vec<String> =
+        paths_of(chosen.iter().copied().filter(|module| !module.kind.is_adaptable(choice.takes_embedding)));
     if !others.is_empty() {
         return Err(LoraError::NotAdaptable { modules: others });
     }
 
+    let (feedforward, feedforward_modules) = match &config {
+        AdapterConfig::Ia3(config) => {
+            let (paths, named) = feedforward(config, &targets, &chosen, model_type)?;
+            (paths, Some(named))
+        }
+        AdapterConfig::Lora(_) | AdapterConfig::Vera(_) => (Vec::new(), None),
+    };
     let biases = modules.iter().filter(|module| {
         module.has_bias
-            && match config.bias {
+            && match choice.bias {
                 Bias::None => false,
                 Bias::All => save.hit(module).is_none(),
                 Bias::LoraOnly => chosen.iter().any(|chosen| chosen.path == module.path),
@@ -189,6 +233,9 @@ pub fn plan(config: &LoraConfig, modules: &[ModuleInfo], model_type: &str) -> Re
     Ok(AdapterPlan {
         saved: paths_of(modules.iter().filter(|module| save.hit(module).is_some())),
         biases: paths_of(biases),
+        trains_tokens: config.as_lora().is_some_and(|lora| lora.trainable_token_indices.is_some()),
+        feedforward,
+        feedforward_modules,
         target_modules: match targets {
             TargetModules::AllLinear => TargetModules::Suffixes(paths_of(
                 modules.iter().filter(|module| target.hit(module).is_some()),
@@ -198,7 +245,8 @@ pub fn plan(config: &LoraConfig, modules: &[ModuleInfo], model_type: &str) -> Re
         adapted: chosen
             .into_iter()
             .map(|module| {
-                let (r, alpha, scaling) = rules.of(&module.path);
+                let of_all = (config.rank(), 1.0, 1.0);
+                let (r, alpha, scaling) = rules.as_ref().map_or(of_all, |rules| rules.of(&module.path));
                 AdaptedModule { path: module.path.clone(), r, alpha, scaling }
             })
             .collect(),
@@ -232,19 +280,61 @@ fn with_commas(number: usize) -> String {
     grouped
 }
 
-fn default_targets(model_type: &str) -> Result<TargetModules, LoraError> {
-    let row = DEFAULT_TARGETS.iter().find(|(types, _)| types.contains(&model_type));
-    match row {
-        Some((_, names)) => Ok(TargetModules::suffixes(names.iter().copied())),
+/// Which of the chosen modules are `feedforward_modules`, and those as PEFT writes them beside `targets`: an entry of a
+/// list is compared with the end of a path, whatever stands before it (peft 0.21, src/peft/tuners/ia3/model.py).
+fn feedforward(
+    config: &Ia3Config,
+    targets: &TargetModules,
+    chosen: &[&ModuleInfo],
+    model_type: &str,
+) -> Result<(Vec<String>, TargetModules), LoraError> {
+    let chosen = || chosen.iter().copied();
+    let named = match &config.feedforward_modules {
+        Some(named) => named.clone(),
+        // The targets may leave the feed-forward layer out.
         None => {
-            let known: BTreeSet<&str> =
-                DEFAULT_TARGETS.iter().flat_map(|(types, _)| types.iter().copied()).collect();
-            Err(LoraError::UnknownArchitecture {
-                model_type: model_type.into(),
-                known: known.into_iter().map(String::from).collect(),
-            })
+            let names = default_modules(IA3_FEEDFORWARD, model_type)?.iter().copied();
+            let used = |name: &&str| chosen().any(|module| module.path.ends_with(*name));
+            TargetModules::suffixes(names.filter(used))
         }
-    }
+    };
+    let all = || chosen().cloned().collect::<Vec<_>>();
+    let paths = match &named {
+        TargetModules::Suffixes(entries) => {
+            let unused = entries.iter().filter(|entry| !chosen().any(|module| module.path.ends_with(*entry)));
+            let unused: Vec<String> = unused.cloned().collect();
+            if !unused.is_empty() {
+                return Err(no_target("feedforward_modules", unused, &all()));
+            }
+            paths_of(chosen().filter(|module| entries.iter().any(|entry| module.path.ends_with(entry))))
+        }
+        TargetModules::Regex(_) | TargetModules::AllLinear => {
+            let matcher = Matcher::new("feedforward_modules", &named)?;
+            matcher.check_used("feedforward_modules", &all())?;
+            paths_of(chosen().filter(|module| matcher.hit(module).is_some()))
+        }
+    };
+    // PEFT wants them to be entries of the targets, which are whole paths now.
+    let named = match (targets, &named) {
+        (TargetModules::AllLinear, TargetModules::Suffixes(_)) => TargetModules::Suffixes(paths.clone()),
+        _ => named,
+    };
+    Ok((paths, named))
+}
+
+/// The names that PEFT takes for an architecture.
+pub(crate) fn default_modules(
+    defaults: &'static Defaults,
+    model_type: &str,
+) -> Result<&'static [&'static str], LoraError> {
+    let row = defaults.iter().find(|(types, _)| types.contains(&model_type));
+    row.map(|(_, names)| *names).ok_or_else(|| {
+        let known: BTreeSet<&str> = defaults.iter().flat_map(|(types, _)| types.iter().copied()).collect();
+        LoraError::UnknownArchitecture {
+            model_type: model_type.into(),
+            known: known.into_iter().map(String::from).collect(),
+        }
+    })
 }
 
 fn paths_of<'a>(modules: impl Iterator<Item = &'a ModuleInfo>) -> Vec<String> {

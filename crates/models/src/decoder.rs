@@ -228,7 +228,7 @@ impl CausalLm {
     fn head_weight(&self) -> Tensor<2> {
         match &self.lm_head {
             Some(head) => head.dense_weight(self.dtype()),
-            None => self.embed_tokens.weight(),
+            None => self.embed_tokens.head_weight(),
         }
     }
 
@@ -242,7 +242,7 @@ impl CausalLm {
             Some(head) => head.forward(hidden, keys),
             None => {
                 let [rows, length, width] = hidden.dims();
-                let weight = self.embed_tokens.weight();
+                let weight = self.embed_tokens.head_weight();
                 let vocab = weight.dims()[0];
                 let logits = hidden.reshape([rows * length, width]).matmul(weight.transpose());
                 logits.reshape([rows, length, vocab])
@@ -285,7 +285,7 @@ impl CausalLm {
         probe(&|| "model.embed_tokens".to_owned(), &x);
         let dtype = FloatDType::from(x.dtype());
         let context = PassContext::new(&self.config, input, cache.as_deref(), dtype, &self.device());
-        let mut is_tracked = self.embed_tokens.weight().is_require_grad();
+        let mut is_tracked = self.embed_tokens.is_trained();
         for (index, block) in self.layers.iter().enumerate() {
             if self.checkpointing != GradientCheckpointing::None && cache.is_none() {
                 x = checkpointing::run(block, x, &context, self.checkpointing, &mut is_tracked);

@@ -74,15 +74,15 @@ impl Collected {
         {
             self.dense.push(path.to_owned());
         }
+        if site.has_adapter() && !site.is_merged() {
+            self.failed.get_or_insert_with(|| ModelError::Unsupported {
+                what: format!("saving a model with the adapter of {path} not merged"),
+                supported: "merging it first, or saving the adapter in PEFT's format".to_owned(),
+            });
+            return;
+        }
         match site {
             Site::Projection(projection) | Site::Head(projection) => {
-                if projection.adapter().is_some() && !projection.is_merged() {
-                    self.failed.get_or_insert_with(|| ModelError::Unsupported {
-                        what: format!("saving a model with the adapter of {path} not merged"),
-                        supported: "merging it first, or saving the adapter in PEFT's format".to_owned(),
-                    });
-                    return;
-                }
                 if let Weight::Dense(weight) = projection.weight() {
                     self.dense(&format!("{path}.weight"), weight.val());
                 }

@@ -19,6 +19,7 @@
 
 pub(crate) mod block;
 pub(crate) mod checkpoint;
+pub(crate) mod scale;
 
 use burn::{
     backend::{

@@ -12,6 +12,7 @@ pub(crate) mod int8;
 pub(crate) mod level;
 pub(crate) mod linear;
 pub(crate) mod product;
+pub(crate) mod scale;
 pub(crate) mod update;
 mod vector;
 

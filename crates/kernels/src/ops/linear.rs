@@ -12,7 +12,7 @@ use crate::{FrozenWeight, SharedInput, backend};
 /// as a whole, forward or backward (QLoRA, arXiv:2305.14314, §3).
 ///
 /// # Shapes
-/// - `x`: `[.., in]`, in the dense weight's dtype
+/// - `x`: `[.., in]`; a dense weight of another dtype is read as of that of `x`
 /// - output: `[.., out]`
 ///
 /// # Panics

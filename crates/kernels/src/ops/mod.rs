@@ -13,5 +13,6 @@ pub(crate) mod lora_linear;
 pub(crate) mod precision;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
+pub(crate) mod scaled_features;
 pub(crate) mod sgd;
 pub(crate) mod values;

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use burnisher_kernels::{
     Activation, AttentionMask, AttentionOptions, NormWeight, attention, attention_reference, embedding,
     embedding_reference, gated_activation, gated_activation_reference, rms_norm, rms_norm_reference, rope,
-    rope_reference,
+    rope_reference, scaled_features, scaled_features_reference,
 };
 
 use crate::support::{devices, is_cuda, of_products, values, vec_of};
@@ -139,6 +139,30 @@ fn rms_norm_equals_its_reference_in_values_and_gradients() {
 }
 
 #[test]
+fn scaled_features_equal_their_reference_in_values_and_gradients() {
+    for device in devices() {
+        for (dtype, tolerance) in dtypes(&device) {
+            // The factor may be in f32 beside activations in 16 bits.
+            for of_factor in [dtype, DType::F32] {
+                for (rows, width) in [(1, 1), (3, 5), (7, 64), (300, 100)] {
+                    let x = leaf([rows, width], 7, dtype, &device);
+                    let factor = leaf([width], 8, of_factor, &device);
+                    let forward = |fast: bool| match fast {
+                        true => scaled_features(x.clone(), factor.clone()),
+                        false => scaled_features_reference(x.clone(), factor.clone()),
+                    };
+                    let what = format!("[{rows}, {width}] {dtype:?} by {of_factor:?}");
+                    let (got, want) = (forward(true), forward(false));
+                    assert_same(&run(&got, &[&x]), &run(&want, &[&x]), tolerance, &what);
+                    let (got, want) = (forward(true), forward(false));
+                    assert_same(&run(&got, &[&factor]), &run(&want, &[&factor]), tolerance, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn rope_equals_its_reference_in_values_and_gradients() {
     for device in devices() {
         for (dtype, tolerance) in dtypes(&device) {
@@ -213,6 +237,8 @@ fn nothing_in_gives_nothing_out() {
         let x = leaf([0, 4], 1, DType::F32, &device);
         let weight = leaf([4], 2, DType::F32, &device);
         assert_eq!(rms_norm(x, weight, 1e-5, NormWeight::Plain).dims(), [0, 4]);
+        let (x, factor) = (leaf([0, 4], 1, DType::F32, &device), leaf([4], 2, DType::F32, &device));
+        assert_eq!(scaled_features(x, factor).dims(), [0, 4]);
         let empty = leaf([0, 4], 3, DType::F32, &device);
         assert_eq!(gated_activation(empty.clone(), empty, Activation::Silu).dims(), [0, 4]);
     }

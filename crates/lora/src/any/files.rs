@@ -75,7 +75,7 @@ pub fn save_module_peft<M: Module>(
     }
     // PEFT writes the modules that `all-linear` stood for.
     let config = config.clone().with_target_modules(plan.target_modules);
-    let files = PeftFiles { config, tensors };
+    let files = PeftFiles { config: config.into(), tensors };
     files.check(&expected)?;
     files.write(dir)
 }
@@ -95,13 +95,14 @@ pub fn load_module_peft<M: Module>(
     let survey = Survey::of(&module);
     survey.check_plain()?;
     let mut files = PeftFiles::read(dir)?;
-    config::check(&files.config, is_trainable)?;
-    let plan = survey.plan(&files.config)?;
+    let config = files.config.lora()?.clone();
+    config::check(&config, is_trainable)?;
+    let plan = survey.plan(&config)?;
     let whole = survey.whole(&plan);
     let expected = expected(&survey, &plan, &whole);
     drop_base_tables(&mut files, &survey, &plan);
     files.check(&expected)?;
-    let PeftFiles { config, mut tensors } = files;
+    let PeftFiles { mut tensors, .. } = files;
     let mut take = |key: &String| tensors.remove(key).map(|tensor| tensor.values).unwrap_or_default();
     let copies = whole.into_iter().map(|whole| {
         let values = take(&whole.key);

@@ -41,7 +41,7 @@ use crate::{AdapterTensor, InitLoraWeights, LoraError, PeftFiles, error::Problem
 /// let config = CombineConfig::new(CombinationType::Cat);
 /// let sum = combine(&[(&adapter(1.0, 3.0), 0.5), (&adapter(4.0, 5.0), 0.25)], &config, &Device::flex())?;
 /// assert_eq!(sum.tensors["base_model.model.q.lora_A.weight"].values, [1.0, 1.0, 2.0, 0.5]);
-/// assert_eq!(sum.config.scaling_for("q")?, (2, 1.0));
+/// assert_eq!(sum.config.lora()?.scaling_for("q")?, (2, 1.0));
 /// # Ok::<(), burnisher_lora::LoraError>(())
 /// ```
 pub fn combine(
@@ -64,7 +64,7 @@ pub fn combine(
         tensors.insert(key_a, AdapterTensor::new([r, module.inn], a));
         tensors.insert(key_b, AdapterTensor::new([module.out, r], b));
     }
-    let configs: Vec<_> = adapters.iter().map(|(files, _)| &files.config).collect();
+    let configs = adapters.iter().map(|(files, _)| files.config.lora()).collect::<Result<Vec<_>, _>>()?;
     let mut result = targets::joined(&configs, &modules, config.arithmetic)?;
     (result.r, result.lora_alpha) = (r, r as f64);
     (result.rank_pattern, result.alpha_pattern) = (Vec::new(), Vec::new());
@@ -74,7 +74,7 @@ pub fn combine(
         result.init_lora_weights = InitLoraWeights::Kaiming;
         (result.loftq_config, result.eva_config) = (None, None);
     }
-    Ok(PeftFiles { config: result, tensors })
+    Ok(PeftFiles { config: result.into(), tensors })
 }
 
 /// The rank of the result.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    InitLoraWeights, LoraError, PeftFiles,
+    InitLoraWeights, LoraConfig, LoraError, PeftFiles,
     combine::{CombineArithmetic, CombineConfig},
     error::Problem,
     linalg::Matrix,
@@ -70,11 +70,15 @@ pub(crate) fn collect(
                 "a finite one",
             ));
         }
-        if config.arithmetic == CombineArithmetic::Exact && files.config.init_lora_weights.changes_the_base()
-        {
-            problems.push(edited_base(index, files.config.init_lora_weights));
+        let Some(lora) = files.config.as_lora() else {
+            let found = format!("an adapter of the method {}", files.config.peft_type());
+            problems.push(Problem::new(format_args!("adapter {index}"), found, "LoRA"));
+            continue;
+        };
+        if config.arithmetic == CombineArithmetic::Exact && lora.init_lora_weights.changes_the_base() {
+            problems.push(edited_base(index, lora.init_lora_weights));
         }
-        collect_one(index, files, *weight, &mut modules, &mut problems)?;
+        collect_one(index, lora, files, *weight, &mut modules, &mut problems)?;
     }
     for module in modules.values() {
         if module.parts.len() < adapters.len() && !problems.iter().any(|problem| problem.place == module.path)
@@ -97,21 +101,23 @@ fn edited_base(index: usize, init: InitLoraWeights) -> Problem {
 
 fn collect_one(
     index: usize,
+    lora: &LoraConfig,
     files: &PeftFiles,
     weight: f64,
     modules: &mut BTreeMap<String, Module>,
     problems: &mut Vec<Problem>,
 ) -> Result<(), LoraError> {
-    let rules = ScalingRules::new(&files.config)?;
+    let rules = ScalingRules::new(lora)?;
     let place = |name: &str| format!("adapter {index}, {name}");
     for (name, tensor) in &files.tensors {
         if !tensor.values.iter().all(|value| value.is_finite()) {
             problems.push(Problem::new(place(name), "numbers that are not finite", "finite ones"));
         }
-        // PEFT adds an adapted head's frozen weight, which no combination changes.
-        if keys::factors_beside(name)
-            .is_some_and(|factors| factors.iter().all(|key| files.tensors.contains_key(key)))
-        {
+        // PEFT adds the frozen weight of an adapted head or embedding, which no combination changes.
+        let has = |module: &str, names: [&str; 2]| {
+            names.iter().all(|end| files.tensors.contains_key(&format!("{module}{end}")))
+        };
+        if keys::adapted_base(name).is_some_and(|module| FACTORS.iter().any(|names| has(module, *names))) {
             continue;
         }
         let Some((module, kind, side)) = factor(name) else {

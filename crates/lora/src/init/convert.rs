@@ -21,7 +21,7 @@ impl PeftFiles {
     /// rank-stabilised scaling with patterns (no patterns express the doubled ranks), other tensors than factors,
     /// and initial factors that are missing or of another shape.
     pub fn converted(&self, initial: &Self) -> Result<Self, LoraError> {
-        let config = doubled(&self.config)?;
+        let config = doubled(self.config.lora()?)?.into();
         let mut problems = Vec::new();
         let mut tensors = BTreeMap::new();
         for (name, tensor) in &self.tensors {
@@ -60,7 +60,7 @@ impl PeftFiles {
 /// [`LoraError::NoAdapter`] for modules that `config` chooses and whose initial factors are not known: the adapter
 /// was not attached or loaded with such an initialisation. What [`save_peft`](crate::save_peft) reports.
 pub fn initial_adapter<M: Adaptable>(model: &M, config: &LoraConfig) -> Result<PeftFiles, LoraError> {
-    let mut files = peft_files(model, config)?;
+    let mut files = peft_files(model, &config.into())?;
     let mut unknown = Vec::new();
     for_each_adapter(model, &mut |path, projection| {
         let Some(initial) = &projection.initial else { return unknown.push(path.to_owned()) };
@@ -73,7 +73,7 @@ pub fn initial_adapter<M: Adaptable>(model: &M, config: &LoraConfig) -> Result<P
         }
     });
     // PEFT names no initialisation here, so that nothing changes the base again.
-    files.config = files.config.with_init_lora_weights(InitLoraWeights::Kaiming);
+    files.config = files.config.lora()?.clone().with_init_lora_weights(InitLoraWeights::Kaiming).into();
     if unknown.is_empty() { Ok(files) } else { Err(LoraError::NoAdapter { modules: unknown }) }
 }
 
@@ -94,15 +94,15 @@ pub fn save_peft_converted<M: Adaptable>(
     doubled(config)?;
     let mut problems = Vec::new();
     for_each_adapter(model, &mut |path, projection| {
-        if let Weight::FourBit(_) = &projection.weight {
-            problems.push(Problem::new(path, "a base that was quantized again, in 4 bits", "a dense base"));
+        if projection.weight.is_quantized() {
+            problems.push(Problem::new(path, "a base that was quantized again", "a dense base"));
         }
     });
     if !problems.is_empty() {
         return Err(LoraError::Convert { wanted: PLAIN.into(), problems });
     }
     let initial = initial_adapter(model, config)?;
-    peft_files(model, config)?.converted(&initial)?.write(dir)
+    peft_files(model, &config.into())?.converted(&initial)?.write(dir)
 }
 
 fn for_each_adapter<M: Adaptable>(model: &M, visit: &mut dyn FnMut(&str, &Projection)) {

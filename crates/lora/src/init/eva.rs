@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::{
     Adaptable, AdaptedModule, AttachReport, InitLoraWeights, LoraConfig, LoraError, Site, TargetModules,
-    attach::{checked_plan, install, matrix},
+    attach::{Start, checked_plan, install, matrix},
     error::Problem,
     init::incremental::IncrementalPca,
     linalg::Matrix,
@@ -62,7 +62,7 @@ impl Eva {
         if init != InitLoraWeights::Eva {
             return Err(LoraError::config("init_lora_weights", init.shown(), "\"eva\""));
         }
-        let plan = checked_plan(config, &model)?;
+        let plan = checked_plan(&config.into(), &model)?;
         let mut features = BTreeMap::new();
         model.sites(&mut |path, site| {
             if let Site::Projection(projection) | Site::Head(projection) = site {
@@ -203,7 +203,8 @@ pub fn attach_eva<M: Adaptable>(
     device: &Device,
 ) -> Result<(M, AttachReport), LoraError> {
     check_plain(&mut model)?;
-    let plan = checked_plan(&start.config, &model)?;
+    let config = AdapterConfig::from(&start.config);
+    let plan = checked_plan(&config, &model)?;
     let mut features = BTreeMap::new();
     model.sites(&mut |path, site| {
         if let Site::Projection(projection) | Site::Head(projection) = site {
@@ -230,7 +231,7 @@ pub fn attach_eva<M: Adaptable>(
         let a = start.a.get(&module.path).map(|(_, values)| values.clone()).unwrap_or_default();
         (matrix(a, [module.r, inn], device), Tensor::zeros([out, module.r], (device, DType::F32)))
     };
-    Ok(install(&start.config, model, plan, &make, true))
+    Ok(install(&config, model, plan, Start::Fresh { seed: 0, factors: &make }, device))
 }
 
 fn misfit(problem: Problem) -> LoraError {

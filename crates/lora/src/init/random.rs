@@ -101,7 +101,7 @@ fn uniform(generator: &mut ChaCha8Rng, count: usize, bound: f64) -> Vec<f32> {
 }
 
 /// Box and Muller's transform, two values from two uniform ones.
-fn normal(generator: &mut ChaCha8Rng, count: usize, std: f64) -> Vec<f32> {
+pub(crate) fn normal(generator: &mut ChaCha8Rng, count: usize, std: f64) -> Vec<f32> {
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {
         // 1 - u is never 0, so the logarithm is finite.

@@ -30,7 +30,7 @@ pub(crate) struct InitialFactors {
 /// [`LoraError::Init`] listing every module that the initialisation does not fit: a rank above the weight's smaller
 /// dimension, 4 bits where a dense weight is wanted, numbers that are not finite. No weight has changed then.
 pub(crate) fn start<M: Adaptable>(
-    config: &LoraConfig,
+    config: &AdapterConfig,
     model: &mut M,
     plan: &AdapterPlan,
     device: &Device,
@@ -41,10 +41,10 @@ pub(crate) fn start<M: Adaptable>(
             projection.initial = None;
         }
     });
-    let init = config.init_lora_weights();
-    if !init.changes_the_base() {
+    let Some(config) = config.as_lora().filter(|lora| lora.init_lora_weights().changes_the_base()) else {
         return Ok(());
-    }
+    };
+    let init = config.init_lora_weights();
     let adapted: BTreeMap<&str, &AdaptedModule> =
         plan.adapted.iter().map(|module| (module.path.as_str(), module)).collect();
     let mut problems = Vec::new();

@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burnisher_lora::{Bias, InitLoraWeights, LoraConfig, LoraError, TargetModules};
+use burnisher_lora::{
+    AdapterConfig, Bias, Ia3Config, InitLoraWeights, LoraConfig, LoraError, TargetModules, VeraConfig,
+};
 use serde_json::{Value, json};
 
 /// A file of the fixtures: the committed subset first, else the shared set. `None` (said on stdout) if
@@ -36,6 +38,12 @@ pub(crate) const SUPPORTED: &[&str] = &[
     "peft/llama2/modules_to_save_embed_and_head",
     "peft/llama2/lm_head_target",
     "peft/llama2/r1_high_alpha",
+    "peft/llama2/dora",
+    "peft/llama2/dora_all_linear",
+    "peft/llama2/rsdora",
+    "peft/llama2/lora_bias",
+    "peft/llama2/embed_tokens",
+    "peft/llama2/trainable_tokens",
     "peft/llama2/pissa/converted_lora",
     "peft/llama3/lora_qv",
     "peft/llama-sharded/lora_qv",
@@ -49,10 +57,21 @@ pub(crate) const SUPPORTED: &[&str] = &[
     "peft/llama2/loftq4_iter5",
     "peft/qwen2/bias_all",
     "peft/qwen2/bias_lora_only",
+    "peft/qwen2/dora",
+    "peft/qwen2/lora_bias",
     "merge/a",
     "merge/b",
     "merge/c",
     "bnb/qlora_nf4_double",
+];
+
+/// Those of other methods than LoRA.
+pub(crate) const OTHERS: &[&str] = &[
+    "peft/llama2/ia3",
+    "peft/llama2/ia3_attn",
+    "peft/llama2/vera",
+    "peft/llama2/vera_all",
+    "peft/llama2/vera_no_projection",
 ];
 
 fn json_of(path: &Path) -> Value {
@@ -62,10 +81,16 @@ fn json_of(path: &Path) -> Value {
 /// The parsed text is equal, and so is the text: lists keep their order.
 #[test]
 fn configs_of_peft_are_written_back_unchanged() {
-    for name in SUPPORTED {
+    for name in SUPPORTED.iter().chain(OTHERS) {
         let Some(path) = fixture(&format!("{name}/adapter_config.json")) else { continue };
-        let config = LoraConfig::read(&path).unwrap();
-        assert!(config.extra().is_empty(), "{name}: {:?}", config.extra());
+        let config = AdapterConfig::read(&path).unwrap();
+        let extra = match &config {
+            AdapterConfig::Lora(config) => config.extra(),
+            AdapterConfig::Ia3(config) => config.extra(),
+            AdapterConfig::Vera(config) => config.extra(),
+            other => panic!("{other:?}"),
+        };
+        assert!(extra.is_empty(), "{name}: {extra:?}");
         let written = config.to_json();
         assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), json_of(&path), "{name}");
         assert_eq!(written, fs::read_to_string(&path).unwrap(), "{name}");
@@ -74,16 +99,8 @@ fn configs_of_peft_are_written_back_unchanged() {
 
 #[test]
 fn what_is_not_implemented_is_named() {
-    let cases: &[(&str, &[(&str, &str)])] = &[
-        ("llama2/dora", &[("use_dora", "true")]),
-        ("llama2/dora_all_linear", &[("use_dora", "true")]),
-        ("llama2/rsdora", &[("use_dora", "true")]),
-        ("qwen2/dora", &[("use_dora", "true")]),
-        ("llama2/lora_bias", &[("lora_bias", "true")]),
-        ("llama2/trainable_tokens", &[("trainable_token_indices", "[3,7,11]")]),
-        ("llama2/ia3", &[("peft_type", "\"IA3\"")]),
-        ("llama2/vera", &[("peft_type", "\"VERA\"")]),
-    ];
+    let cases: &[(&str, &[(&str, &str)])] =
+        &[("llama2/ia3", &[("peft_type", "\"IA3\"")]), ("llama2/vera", &[("peft_type", "\"VERA\"")])];
     for (name, wanted) in cases {
         let Some(path) = fixture(&format!("peft/{name}/adapter_config.json")) else { continue };
         let error = LoraConfig::read(&path).unwrap_err();
@@ -284,4 +301,59 @@ fn files_that_are_no_config_are_named() {
         assert!(matches!(&error, LoraError::Json { path: named, .. } if *named == path), "{error}");
         assert!(error.to_string().contains("line 1 column"), "{error}");
     }
+}
+
+#[test]
+fn an_unknown_method_is_named_with_the_known_ones() {
+    let error = AdapterConfig::from_json(json!({"peft_type": "ADALORA", "r": 8})).unwrap_err();
+    let message = error.to_string();
+    assert!(matches!(&error, LoraError::UnknownPeftType { found, .. } if found == "ADALORA"), "{message}");
+    assert!(["ADALORA", "IA3", "LORA", "VERA"].iter().all(|name| message.contains(name)), "{message}");
+    let error = AdapterConfig::from_json(json!({"r": 8})).unwrap_err().to_string();
+    assert!(error.contains("peft_type"), "{error}");
+}
+
+#[test]
+fn other_methods_have_the_defaults_of_peft() {
+    let ia3 = AdapterConfig::from_json(json!({"peft_type": "IA3"})).unwrap();
+    assert_eq!(ia3, Ia3Config::new().into());
+    let vera = AdapterConfig::from_json(json!({"peft_type": "VERA"})).unwrap();
+    assert_eq!(vera, VeraConfig::new(256).into());
+    for (file, field) in [
+        (json!({"peft_type": "IA3", "fan_in_fan_out": true}), "fan_in_fan_out = true"),
+        (json!({"peft_type": "IA3", "init_ia3_weights": false}), "init_ia3_weights = false"),
+        (json!({"peft_type": "VERA", "init_weights": false}), "init_weights = false"),
+        (json!({"peft_type": "VERA", "r": 0}), "r is 0"),
+        (json!({"peft_type": "VERA", "vera_dropout": 1.0}), "vera_dropout is 1"),
+        (json!({"peft_type": "VERA", "d_initial": 0.0}), "d_initial is 0"),
+        (json!({"peft_type": "VERA", "bias": "lora_only"}), "bias is \"lora_only\""),
+        (json!({"peft_type": "VERA", "layers_pattern": ["h"]}), "layers_to_transform is empty"),
+        (json!({"peft_type": "IA3", "target_modules": []}), "target_modules is an empty list"),
+        (json!({"peft_type": "IA3", "exclude_modules": "("}), "exclude_modules is"),
+        (json!({"peft_type": "IA3", "task_type": "CHESS"}), "task_type is"),
+        (
+            json!({"peft_type": "IA3", "target_modules": ["a"], "feedforward_modules": ["b"]}),
+            "feedforward_modules is \"b\"",
+        ),
+        (
+            json!({"peft_type": "LORA", "trainable_token_indices": {"lm_head": [1]}}),
+            "trainable_token_indices = ",
+        ),
+        (json!({"peft_type": "LORA", "trainable_token_indices": [1.5]}), "trainable_token_indices is"),
+        (
+            json!({"peft_type": "LORA", "trainable_token_indices": []}),
+            "trainable_token_indices is an empty list",
+        ),
+        (json!({"peft_type": "LORA", "lora_bias": true, "use_dora": true}), "lora_bias is true"),
+        (
+            json!({"peft_type": "LORA", "lora_bias": true, "init_lora_weights": "gaussian"}),
+            "lora_bias is true",
+        ),
+    ] {
+        let error = AdapterConfig::from_json(file.clone()).unwrap_err().to_string();
+        assert!(error.contains(field), "{file}: {error}");
+    }
+    let tokens = json!({"peft_type": "LORA", "trainable_token_indices": {"embed_tokens": [7, 3]}});
+    let tokens = LoraConfig::from_json(tokens).unwrap();
+    assert_eq!(tokens.trainable_token_indices(), Some(&[7, 3][..]));
 }

@@ -10,7 +10,7 @@ use safetensors::{
     tensor::{TensorView, serialize},
 };
 
-use crate::config::{SUPPORTED, fixture};
+use crate::config::{OTHERS, SUPPORTED, fixture};
 
 const MODEL: &str = "adapter_model.safetensors";
 const CONFIG: &str = "adapter_config.json";
@@ -21,7 +21,7 @@ fn small() -> PeftFiles {
         (key("lora_A.weight"), AdapterTensor::new([2, 3], vec![0.5, -1.0, 2.0, 0.0, 1.5, -0.25])),
         (key("lora_B.weight"), AdapterTensor::new([4, 2], vec![0.0; 8])),
     ]);
-    PeftFiles { config, tensors }
+    PeftFiles { config: config.into(), tensors }
 }
 
 fn key(tail: &str) -> String {
@@ -47,7 +47,7 @@ fn f32_bytes(values: &[f32]) -> Vec<u8> {
 
 #[test]
 fn adapters_of_peft_are_written_back_byte_for_byte() {
-    for name in SUPPORTED {
+    for name in SUPPORTED.iter().chain(OTHERS) {
         let Some(path) = fixture(&format!("{name}/{MODEL}")) else { continue };
         let source = path.parent().unwrap();
         let files = PeftFiles::read(source).unwrap();

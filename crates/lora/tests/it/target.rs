@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs};
 
-use burnisher_lora::{AdapterPlan, Bias, LoraConfig, LoraError, ModuleInfo, ModuleKind, TargetModules, plan};
+use burnisher_lora::{
+    AdapterConfig, AdapterPlan, Bias, Ia3Config, LoraConfig, LoraError, ModuleInfo, ModuleKind,
+    TargetModules, VeraConfig, plan,
+};
 use serde_json::Value;
 
 use crate::config::{SUPPORTED, fixture};
@@ -95,7 +98,8 @@ fn the_choice_is_that_of_peft() {
             .as_object()
             .unwrap()
             .keys()
-            .filter(|key| !key.contains(".lora_") && !key.ends_with(".base_layer.weight"))
+            .filter(|key| !key.contains(".lora_") && !key.contains(".token_adapter."))
+            .filter(|key| !key.ends_with(".base_layer.weight"))
             .cloned()
             .collect();
         assert_eq!(saved, wanted, "{name}");
@@ -115,7 +119,7 @@ fn entries_are_whole_names_at_the_end_of_a_path() {
         (&["lm_head"], &["lm_head"]),
     ];
     for (entries, wanted) in cases {
-        assert_eq!(paths(&plan(&targeting(entries), &modules, "llama").unwrap()), wanted, "{entries:?}");
+        assert_eq!(paths(&plan(targeting(entries), &modules, "llama").unwrap()), wanted, "{entries:?}");
     }
 }
 
@@ -173,11 +177,11 @@ fn layers_are_chosen_by_number() {
 #[test]
 fn defaults_are_those_of_peft() {
     for model_type in ["llama", "mistral", "gemma"] {
-        let plan = plan(&LoraConfig::new(8), &llama2(), model_type).unwrap();
+        let plan = plan(LoraConfig::new(8), &llama2(), model_type).unwrap();
         assert_eq!(plan.adapted.len(), 4);
         assert_eq!(plan.target_modules, TargetModules::suffixes(["q_proj", "v_proj"]));
     }
-    let error = plan(&LoraConfig::new(8), &llama2(), "mamba").unwrap_err();
+    let error = plan(LoraConfig::new(8), &llama2(), "mamba").unwrap_err();
     let message = error.to_string();
     let LoraError::UnknownArchitecture { model_type, known } = error else { panic!("{message}") };
     assert_eq!(model_type, "mamba");
@@ -194,7 +198,7 @@ fn biases_are_those_of_all_modules_or_of_the_adapted() {
         (Bias::LoraOnly, &["model.layers.0.self_attn.q_proj"]),
     ];
     for (bias, wanted) in cases {
-        let plan = plan(&config.clone().with_bias(bias), &modules, "llama").unwrap();
+        let plan = plan(config.clone().with_bias(bias), &modules, "llama").unwrap();
         assert_eq!(plan.biases, wanted, "{bias:?}");
     }
 }
@@ -238,9 +242,52 @@ fn targets_that_cannot_be_adapted_are_errors() {
     let left_out = targeting(&["q_proj"]).with_exclude_modules(TargetModules::suffixes(["q_proj"]));
     let error = plan(&left_out, &llama2(), "llama").unwrap_err();
     assert!(matches!(&error, LoraError::NothingLeft { matched } if matched.len() == 2), "{error}");
-    let error = plan(&targeting(&["q_proj", "norm", "embed_tokens"]), &llama2(), "llama").unwrap_err();
+    let others = ["q_proj", "norm", "embed_tokens"];
+    let error = plan(targeting(&others), &llama2(), "llama").unwrap_err();
     assert!(
-        matches!(&error, LoraError::NotAdaptable { modules } if *modules == ["model.embed_tokens", "model.norm"]),
-        "{error}"
+        matches!(&error, LoraError::NotAdaptable { modules } if *modules == ["model.norm"]),
+        "LoRA takes the embedding: {error}"
+    );
+    let targets = TargetModules::suffixes(others);
+    for config in [
+        AdapterConfig::from(Ia3Config::new().with_target_modules(targets.clone())),
+        VeraConfig::new(4).with_target_modules(targets).into(),
+    ] {
+        let error = plan(&config, &llama2(), "llama").unwrap_err();
+        assert!(
+            matches!(&error, LoraError::NotAdaptable { modules } if *modules == ["model.embed_tokens", "model.norm"]),
+            "{error}"
+        );
+    }
+}
+
+/// The inputs of feed-forward layers, the outputs of all others.
+#[test]
+fn feedforward_modules_are_targets_by_the_end_of_their_path() {
+    let targets = || TargetModules::suffixes(["k_proj", "down_proj"]);
+    let feedforward = |config: &Ia3Config| plan(config, &llama2(), "llama").map(|plan| plan.feedforward);
+    let down = ["model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj"];
+    let base = Ia3Config::new().with_target_modules(targets());
+    assert_eq!(feedforward(&base).unwrap(), down, "the default of the architecture");
+    let defaults = plan(Ia3Config::new(), &llama2(), "llama").unwrap();
+    assert_eq!(
+        (defaults.adapted.len(), defaults.feedforward.as_slice()),
+        (6, down.map(String::from).as_slice())
+    );
+    let none = base.clone().with_feedforward_modules(TargetModules::suffixes::<String>([]));
+    assert_eq!(feedforward(&none).unwrap(), [""; 0]);
+    let first = base.clone().with_feedforward_modules(TargetModules::regex(r".*\.0\.mlp.*"));
+    assert_eq!(feedforward(&first).unwrap(), down[..1]);
+    // A default whose module is no target is nothing to complain about.
+    let attention = Ia3Config::new().with_target_modules(TargetModules::suffixes(["k_proj"]));
+    assert_eq!(feedforward(&attention).unwrap(), [""; 0]);
+
+    let other = base.clone().with_feedforward_modules(TargetModules::suffixes(["up_proj"]));
+    assert!(
+        matches!(feedforward(&other), Err(LoraError::Config { field, .. }) if field == "feedforward_modules")
+    );
+    let unused = base.with_feedforward_modules(TargetModules::regex("up.*"));
+    assert!(
+        matches!(feedforward(&unused), Err(LoraError::NoTarget { field, .. }) if field == "feedforward_modules")
     );
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType, Tensor};
-use burnisher_lora::{Adaptable, Projection, Site, Weight, load_peft, merge_and_unload};
+use burnisher_lora::{Adaptable, Embedding, Projection, Site, Weight, load_peft, merge_and_unload};
 
 use crate::{
     CausalLm, CheckpointDtype, CheckpointWriter, ComputeDtype, LoadConfig, ModelConfig, ModelError, Quantize,
@@ -185,6 +185,13 @@ impl Output<'_> {
                 }
                 Ok(())
             }
+            Site::Embedding(embedding) if embedding.adapter().is_some() => {
+                let one = One { path: path.to_owned(), place: Place::Embedding(embedding.clone()) };
+                let Place::Embedding(embedding) = merge_and_unload(one)?.place else {
+                    unreachable!("merging keeps a place what it is");
+                };
+                self.write(format!("{path}.weight"), embedding.weight())
+            }
             Site::Embedding(embedding) => self.write(format!("{path}.weight"), embedding.weight()),
             Site::Norm(norm) => self.write(format!("{path}.weight"), norm.val()),
         }
@@ -214,11 +221,17 @@ fn float_dtype(dtype: CheckpointDtype) -> FloatDType {
     }
 }
 
-/// A model of one projection, so that its adapter is merged by itself.
+/// A model of one place, so that its adapter is merged by itself.
 #[derive(Clone)]
 struct One {
     path: String,
-    projection: Projection,
+    place: Place,
+}
+
+#[derive(Clone)]
+enum Place {
+    Projection(Projection),
+    Embedding(Embedding),
 }
 
 impl One {
@@ -228,8 +241,11 @@ impl One {
             return Ok(projection.clone());
         }
         let weight = Weight::frozen(projection.dense_weight(FloatDType::F32));
-        let one = Self { path: path.to_owned(), projection: projection.clone().with_weight(weight) };
-        Ok(merge_and_unload(one)?.projection)
+        let place = Place::Projection(projection.clone().with_weight(weight));
+        match merge_and_unload(Self { path: path.to_owned(), place })?.place {
+            Place::Projection(projection) => Ok(projection),
+            Place::Embedding(_) => unreachable!("merging keeps a place what it is"),
+        }
     }
 }
 
@@ -243,6 +259,12 @@ impl Adaptable for One {
     }
 
     fn sites(&mut self, visit: &mut dyn FnMut(&str, Site<'_>)) {
-        visit(&self.path, Site::Projection(&mut self.projection));
+        visit(
+            &self.path,
+            match &mut self.place {
+                Place::Projection(projection) => Site::Projection(projection),
+                Place::Embedding(embedding) => Site::Embedding(embedding),
+            },
+        );
     }
 }

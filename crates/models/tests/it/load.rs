@@ -174,7 +174,7 @@ fn a_weight_that_is_not_a_number_is_named() {
 #[test]
 fn a_model_with_an_unmerged_adapter_is_not_saved() {
     let model = CausalLm::from_pretrained(fixture("models/llama2"), &LoadConfig::new(), &device()).unwrap();
-    let (model, report) = attach(&LoraConfig::new(4), model, 1, &device()).unwrap();
+    let (model, report) = attach(LoraConfig::new(4), model, 1, &device()).unwrap();
     assert_eq!(report.adapted.len(), 4);
     let dir = tempfile::tempdir().unwrap();
     let error = model.save_pretrained(dir.path(), None, &WriteOptions::new()).unwrap_err().to_string();

@@ -1,5 +1,6 @@
 //! Training.
 
+mod adapters;
 mod atomic;
 mod bf16;
 mod config;

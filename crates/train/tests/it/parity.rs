@@ -6,8 +6,8 @@ use burn::tensor::Device;
 use burnisher_data::TokenBatch;
 use burnisher_kernels::AdamW;
 use burnisher_lora::{
-    InitLoraWeights, LoraConfig, LoraError, attach, load_peft, merge, merge_and_unload, save_peft, train_all,
-    unmerge, visit_parameters,
+    AdapterConfig, InitLoraWeights, LoraConfig, LoraError, attach, load_peft, merge, merge_and_unload,
+    save_peft, train_all, unmerge, visit_parameters,
 };
 use burnisher_models::{CausalLm, ComputeDtype, LoadConfig, ModelInput};
 use burnisher_quant::QuantConfig;
@@ -18,8 +18,8 @@ use crate::support::{
     Tensors, assert_near, assert_near_max, assert_relative, batch, fixture, fixture_or_shared, json, values,
 };
 
-/// Model and adapter of every supported variant; a 4-bit base is marked.
-pub(crate) const VARIANTS: [(&str, &str); 32] = [
+/// Model and adapter of every supported variant.
+const VARIANTS: &[(&str, &str)] = &[
     ("llama2", "lora_qv"),
     ("llama2", "lora_all_linear"),
     ("llama2", "rslora"),
@@ -34,6 +34,18 @@ pub(crate) const VARIANTS: [(&str, &str); 32] = [
     ("llama2", "olora"),
     ("llama2", "loftq4_iter1"),
     ("llama2", "loftq4_iter5"),
+    ("llama2", "dora"),
+    ("llama2", "dora_all_linear"),
+    ("llama2", "rsdora"),
+    ("llama2", "lora_bias"),
+    ("llama2", "embed_tokens"),
+    ("llama2", "lm_head_target"),
+    ("llama2", "trainable_tokens"),
+    ("llama2", "ia3"),
+    ("llama2", "ia3_attn"),
+    ("llama2", "vera"),
+    ("llama2", "vera_all"),
+    ("llama2", "vera_no_projection"),
     ("llama3", "lora_qv"),
     ("llama-sharded", "lora_qv"),
     ("llama-bias-linear", "lora_qv"),
@@ -47,12 +59,18 @@ pub(crate) const VARIANTS: [(&str, &str); 32] = [
     ("qwen2", "lora_qv"),
     ("qwen2", "lora_all_linear"),
     ("qwen2", "bias_lora_only"),
+    ("qwen2", "lora_bias"),
+    ("qwen2", "dora"),
     ("qwen2", "bias_all"),
     ("qwen3", "lora_qv"),
     ("qwen3", "lora_all_linear"),
     ("phi3", "lora_qv"),
     ("phi3", "lora_all_linear"),
 ];
+
+pub(crate) fn variants() -> impl Iterator<Item = (&'static str, &'static str)> {
+    VARIANTS.iter().copied()
+}
 
 pub(crate) fn device() -> Device {
     Device::flex()
@@ -77,7 +95,7 @@ pub(crate) fn variant_file(model: &str, variant: &str, file: &str) -> Option<Pat
     fixture_or_shared(&format!("peft/{model}/{variant}/{file}"))
 }
 
-fn load(model: &str, variant: &str) -> Option<(CausalLm, LoraConfig)> {
+fn load(model: &str, variant: &str) -> Option<(CausalLm, AdapterConfig)> {
     let (model, config, _) = load_peft(adapter_dir(model, variant)?, base(model), true, &device())
         .unwrap_or_else(|error| panic!("{model}/{variant}: {error}"));
     Some((model, config))
@@ -88,11 +106,13 @@ pub(crate) fn file_key(name: &str) -> String {
     format!("base_model.model.{name}")
 }
 
-/// The same in a reference that knows `is_known`: a bias of an adapted module is its `base_layer`'s.
+/// The same in a reference that knows `is_known`: a bias of an adapted module is its `base_layer`'s, and magnitudes have
+/// PEFT's name in memory.
 pub(crate) fn reference_key(name: &str, is_known: impl Fn(&str) -> bool) -> String {
     let key = file_key(name);
     match key.strip_suffix(".bias") {
         Some(module) if !is_known(&key) => format!("{module}.base_layer.bias"),
+        _ if name.ends_with(".lora_magnitude_vector") => format!("{key}.default.weight"),
         _ => key,
     }
 }
@@ -105,7 +125,7 @@ pub(crate) fn gradient_key(tensors: &Tensors, name: &str) -> String {
 
 #[test]
 fn logits_losses_and_gradients_equal_peft() {
-    for (model_name, variant) in VARIANTS {
+    for (model_name, variant) in variants() {
         let what = format!("{model_name}/{variant}");
         let Some((model, _)) = load(model_name, variant) else { continue };
         let reference = json(variant_file(model_name, variant, "reference.json").unwrap());
@@ -141,7 +161,7 @@ fn logits_losses_and_gradients_equal_peft() {
 
 #[test]
 fn an_adapter_written_again_is_the_adapter_that_was_read() {
-    for (model_name, variant) in VARIANTS {
+    for (model_name, variant) in variants() {
         let Some((model, config)) = load(model_name, variant) else { continue };
         let dir = tempfile::tempdir().unwrap();
         save_peft(&model, &config, dir.path()).unwrap();
@@ -215,19 +235,19 @@ fn a_model_with_an_adapter_takes_no_second_one() {
     let adapted = || load("llama2", "lora_qv").unwrap().0;
     let merged = || merge(adapted()).unwrap();
     for error in [
-        attach(&LoraConfig::new(2), adapted(), 1, &device()).unwrap_err(),
-        attach(&LoraConfig::new(2), merged(), 1, &device()).unwrap_err(),
+        attach(LoraConfig::new(2), adapted(), 1, &device()).unwrap_err(),
+        attach(LoraConfig::new(2), merged(), 1, &device()).unwrap_err(),
         load_peft(&dir, merged(), false, &device()).unwrap_err(),
         train_all(adapted()).unwrap_err(),
     ] {
         assert!(matches!(&error, LoraError::HasAdapter { modules } if modules.len() == 4), "{error}");
     }
-    assert!(attach(&LoraConfig::new(2), merge_and_unload(adapted()).unwrap(), 1, &device()).is_ok());
+    assert!(attach(LoraConfig::new(2), merge_and_unload(adapted()).unwrap(), 1, &device()).is_ok());
 }
 
 #[test]
 fn merged_weights_equal_peft_and_unmerging_restores_the_base() {
-    for (model_name, variant) in VARIANTS {
+    for (model_name, variant) in variants() {
         let what = format!("{model_name}/{variant}");
         let Some((model, _)) = load(model_name, variant) else { continue };
         let Some(file) = variant_file(model_name, variant, "merged.safetensors").filter(|file| file.exists())
@@ -290,7 +310,7 @@ fn check_trace(mut model: CausalLm, data: &str, lr: f64, trace: &Value, what: &s
 
 #[test]
 fn ten_adapter_steps_equal_torch() {
-    for (model_name, variant) in VARIANTS {
+    for (model_name, variant) in variants() {
         let Some((model, _)) = load(model_name, variant) else { continue };
         let reference = json(variant_file(model_name, variant, "reference.json").unwrap());
         let what = format!("{model_name}/{variant}");

@@ -54,6 +54,10 @@ pub fn export_gguf_adapter(
     let config = ModelConfig::from_dir(base)?;
     let architecture = Architecture::of(&config)?;
     let files = PeftFiles::read(adapter)?;
+    let Some(lora) = files.config.as_lora().filter(|lora| !lora.use_dora()) else {
+        let method = if files.config.as_lora().is_some() { "use_dora" } else { files.config.peft_type() };
+        return Err(unsupported(method));
+    };
     let dtype = options.dtype.unwrap_or(GgmlType::F32);
     let matrices = layout::expected(&config).into_iter();
     let shapes: BTreeMap<String, [usize; 2]> = matrices
@@ -70,7 +74,7 @@ pub fn export_gguf_adapter(
         let (Some(parameter), Some(&[out, inn])) = (name_of(&weight), shapes.get(&weight)) else {
             return Err(no_name(&weight));
         };
-        let (rank, scaling) = files.config.scaling_for(module)?;
+        let (rank, scaling) = lora.scaling_for(module)?;
         let wanted = match factors.is_embedding {
             false => [[rank, inn], [out, rank]],
             true => [[rank, out], [inn, rank]],
@@ -104,15 +108,18 @@ pub fn export_gguf_adapter(
     finish(out, dtype, &metadata, &tensors, Vec::new())
 }
 
+fn unsupported(what: &str) -> ModelError {
+    ModelError::Unsupported {
+        what: format!("a GGUF adapter with {what}"),
+        supported: "LoRA on projections; merge the adapter and export the model instead".to_owned(),
+    }
+}
+
 /// The factors by module, in the order of their paths.
 fn modules<'a>(
     files: &'a PeftFiles,
     config: &ModelConfig,
 ) -> Result<BTreeMap<&'a str, Factors<'a>>, ModelError> {
-    let unsupported = |what: &str| ModelError::Unsupported {
-        what: format!("a GGUF adapter with {what}"),
-        supported: "LoRA on projections; merge the adapter and export the model instead".to_owned(),
-    };
     let mut modules: BTreeMap<&str, Factors<'_>> = BTreeMap::new();
     for (key, tensor) in &files.tensors {
         let parameter = key.strip_prefix(PREFIX).unwrap_or(key);
