@@ -6,6 +6,11 @@
 //! [`save_peft`] and [`load_peft`] write and read PEFT's directories; [`merge`] folds adapters into the
 //! weights and [`unmerge`] takes them out again.
 //!
+//! How an adapter starts is [`InitLoraWeights`]; [`attach_eva`] starts one from data. PiSSA, OLoRA and LoftQ change the
+//! base: [`save_peft_converted`] saves such an adapter as a plain one. [`combine`] makes one adapter from several;
+//! [`PeftFiles::read_mlx`] and [`PeftFiles::write_mlx`] exchange adapters with mlx-lm; [`obstacles`] says what other
+//! programs do not run.
+//!
 //! ```
 //! use burnisher_lora::{LoraConfig, TargetModules};
 //!

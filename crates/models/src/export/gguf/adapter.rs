@@ -41,7 +41,7 @@ struct Factors<'a> {
 ///
 /// # Errors
 /// [`ModelError::Unsupported`] for a family that has no architecture, for modules that are saved whole, trained biases,
-/// the head of a tied model and the embedding of a Gemma: merge such an adapter instead. [`ModelError::Lora`] where the
+/// initialisations that changed the base, the head of a tied model and the embedding of a Gemma: merge such an adapter instead. [`ModelError::Lora`] where the
 /// adapter cannot be read, [`ModelError::Gguf`] where it does not fit. Errors of files; what stood at `out` is
 /// unchanged then.
 pub fn export_gguf_adapter(
@@ -113,6 +113,9 @@ fn modules<'a>(
         what: format!("a GGUF adapter with {what}"),
         supported: "LoRA on projections; merge the adapter and export the model instead".to_owned(),
     };
+    if files.config.init_lora_weights().changes_the_base() {
+        return Err(unsupported("an initialisation that changed the base"));
+    }
     let mut modules: BTreeMap<&str, Factors<'_>> = BTreeMap::new();
     for (key, tensor) in &files.tensors {
         let parameter = key.strip_prefix(PREFIX).unwrap_or(key);
