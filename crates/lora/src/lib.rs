@@ -18,6 +18,11 @@
 //! Any other Burn module, with `nn::Linear` and `nn::Embedding` and no code of this crate in it, goes through
 //! [`attach_to_module`], [`save_module_peft`], [`load_module_peft`], [`merge_module`] and [`detach_module`].
 //!
+//! How an adapter starts is [`InitLoraWeights`]; [`attach_eva`] starts one from data. PiSSA, OLoRA and LoftQ change the
+//! base: [`save_peft_converted`] saves such an adapter as a plain one. [`combine`] makes one adapter from several;
+//! [`PeftFiles::read_mlx`] and [`PeftFiles::write_mlx`] exchange adapters with mlx-lm; [`obstacles`] says what other
+//! programs do not run.
+//!
 //! ```
 //! use burnisher_lora::{LoraConfig, TargetModules};
 //!

@@ -189,6 +189,11 @@ fn to_mlx(files: &PeftFiles) -> Result<(Value, BTreeMap<String, AdapterTensor>),
                 format_args!("rank {wanted_r}, scaling {wanted}, as before"),
             ));
         }
+        let rank = if *part == FACTORS[0].0 { tensor.shape[0] } else { tensor.shape[1] };
+        if rank != r {
+            let wanted = format!("rank {r}, as the configuration says");
+            problems.push(Problem::new(name, format_args!("shape {:?}", tensor.shape), wanted));
+        }
         tensors.insert(format!("{path}{part}"), transposed(tensor));
     }
     let Some((rank, scale)) = shared.filter(|_| problems.is_empty()) else {

@@ -1,6 +1,5 @@
 //! The combined factors of one module.
 
-use burn::tensor::Device;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
@@ -11,30 +10,25 @@ use crate::{
         task::{Real, disjoint_merge, keep_largest, keep_random, weighted_sum},
     },
     init::generator,
-    linalg::{Matrix, Svd, device_product, qr, svd},
+    linalg::{Matrix, Svd, qr, svd},
 };
 
 /// `A [r, in]` and `B [out, r]`.
-pub(crate) fn combined(
-    module: &Module,
-    r: usize,
-    config: &CombineConfig,
-    device: &Device,
-) -> (Vec<f32>, Vec<f32>) {
+pub(crate) fn combined(module: &Module, r: usize, config: &CombineConfig) -> (Vec<f32>, Vec<f32>) {
     match config.arithmetic {
         CombineArithmetic::Exact if !config.decomposes() => concatenated(module, r),
-        CombineArithmetic::Exact if config.combination.rule() == Rule::Sum => low_rank_sum(module, r, device),
+        CombineArithmetic::Exact if config.combination.rule() == Rule::Sum => low_rank_sum(module, r),
         CombineArithmetic::Exact => {
-            let deltas: Vec<Vec<f64>> = module.parts.iter().map(|part| delta(module, part, device)).collect();
+            let deltas: Vec<Vec<f64>> = module.parts.iter().map(|part| delta(module, part)).collect();
             let weights: Vec<f64> = module.parts.iter().map(|part| part.weight).collect();
             let merged = merged(deltas, &weights, config, &mut stream(config, module, 4));
-            decomposed(&Matrix::new(module.out, module.inn, merged), r, device)
+            decomposed(&Matrix::new(module.out, module.inn, merged), r)
         }
         CombineArithmetic::Peft if config.decomposes() => {
-            let deltas = module.parts.iter().map(|part| delta_f32(module, part, device)).collect();
+            let deltas = module.parts.iter().map(|part| delta_f32(module, part)).collect();
             let weights: Vec<f32> = module.parts.iter().map(|part| part.weight as f32).collect();
             let merged = merged(deltas, &weights, config, &mut stream(config, module, 4));
-            decomposed(&Matrix::from_f32(module.out, module.inn, &merged), r, device)
+            decomposed(&Matrix::from_f32(module.out, module.inn, &merged), r)
         }
         CombineArithmetic::Peft if config.combination == CombinationType::Cat => concatenated_f32(module, r),
         CombineArithmetic::Peft => apart(module, config),
@@ -111,7 +105,7 @@ fn concatenated_by(module: &Module, r: usize, scale: impl Fn(f32, &Part) -> f32)
 
 /// The best rank `r` of `Σ wᵢ·sᵢ·Bᵢ·Aᵢ` without forming it: with `[Bᵢ] = Q·R` and `[Aᵢ]ᵀ = P·T` the sum is
 /// `Q·(R·D·Tᵀ)·Pᵀ`, and the matrix in the middle is small.
-fn low_rank_sum(module: &Module, r: usize, device: &Device) -> (Vec<f32>, Vec<f32>) {
+fn low_rank_sum(module: &Module, r: usize) -> (Vec<f32>, Vec<f32>) {
     let a: Vec<Matrix> = module.parts.iter().map(|part| part.a(module.inn)).collect();
     let b: Vec<Matrix> = module.parts.iter().map(|part| part.b(module.out).transpose()).collect();
     let weights: Vec<f64> = module
@@ -121,13 +115,13 @@ fn low_rank_sum(module: &Module, r: usize, device: &Device) -> (Vec<f32>, Vec<f3
         .collect();
     let (q, left) = qr(&Matrix::stack(&b.iter().collect::<Vec<_>>()).transpose());
     let (p, right) = qr(&Matrix::stack(&a.iter().collect::<Vec<_>>()).transpose());
-    let Svd { u, s, vt } = svd(&left.scale_cols(&weights).matmul(&right.transpose()), device);
+    let Svd { u, s, vt } = svd(&left.scale_cols(&weights).matmul(&right.transpose()));
     let decomposition = Svd { u: q.matmul(&u), s, vt: vt.matmul(&p.transpose()) };
     leading(&decomposition, r)
 }
 
-fn decomposed(delta: &Matrix, r: usize, device: &Device) -> (Vec<f32>, Vec<f32>) {
-    leading(&svd(delta, device), r)
+fn decomposed(delta: &Matrix, r: usize) -> (Vec<f32>, Vec<f32>) {
+    leading(&svd(delta), r)
 }
 
 /// `A = Vᵀ`, `B = U·S`, filled up with zeros where there are fewer triplets.
@@ -146,13 +140,13 @@ fn leading(decomposition: &Svd, r: usize) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// `s·B·A`.
-fn delta(module: &Module, part: &Part, device: &Device) -> Vec<f64> {
-    let product = device_product(&part.b(module.out), &part.a(module.inn), device);
+fn delta(module: &Module, part: &Part) -> Vec<f64> {
+    let product = part.b(module.out).matmul(&part.a(module.inn));
     product.values.into_iter().map(|value| value * part.scaling).collect()
 }
 
 /// `s·B·A`, the product and its multiple both rounded to f32, as PEFT has it.
-fn delta_f32(module: &Module, part: &Part, device: &Device) -> Vec<f32> {
-    let product = device_product(&part.b(module.out), &part.a(module.inn), device);
+fn delta_f32(module: &Module, part: &Part) -> Vec<f32> {
+    let product = part.b(module.out).matmul(&part.a(module.inn));
     product.values.into_iter().map(|value| value as f32 * part.scaling as f32).collect()
 }

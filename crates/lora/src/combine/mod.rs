@@ -6,15 +6,13 @@ mod parts;
 mod targets;
 mod task;
 
-use burn::tensor::Device;
-
 pub use self::{
     config::{CombinationType, CombineArithmetic, CombineConfig},
     task::MajoritySign,
 };
 use crate::{AdapterTensor, InitLoraWeights, LoraError, PeftFiles, error::Problem};
 
-/// Combines adapters with weights into one adapter of scaling 1; decompositions run on `device`.
+/// Combines adapters with weights into one adapter of scaling 1.
 ///
 /// All adapters must change the same modules. Ranks that differ from module to module become one: the smaller ones are
 /// filled up with zeros.
@@ -25,7 +23,6 @@ use crate::{AdapterTensor, InitLoraWeights, LoraError, PeftFiles, error::Problem
 /// weights or values that are not finite, a rank above a module's smaller dimension.
 ///
 /// ```
-/// use burn::tensor::Device;
 /// use burnisher_lora::{
 ///     AdapterTensor, CombinationType, CombineConfig, LoraConfig, PeftFiles, TargetModules, combine,
 /// };
@@ -39,16 +36,12 @@ use crate::{AdapterTensor, InitLoraWeights, LoraError, PeftFiles, error::Problem
 ///     .into(),
 /// };
 /// let config = CombineConfig::new(CombinationType::Cat);
-/// let sum = combine(&[(&adapter(1.0, 3.0), 0.5), (&adapter(4.0, 5.0), 0.25)], &config, &Device::flex())?;
+/// let sum = combine(&[(&adapter(1.0, 3.0), 0.5), (&adapter(4.0, 5.0), 0.25)], &config)?;
 /// assert_eq!(sum.tensors["base_model.model.q.lora_A.weight"].values, [1.0, 1.0, 2.0, 0.5]);
 /// assert_eq!(sum.config.lora()?.scaling_for("q")?, (2, 1.0));
 /// # Ok::<(), burnisher_lora::LoraError>(())
 /// ```
-pub fn combine(
-    adapters: &[(&PeftFiles, f64)],
-    config: &CombineConfig,
-    device: &Device,
-) -> Result<PeftFiles, LoraError> {
+pub fn combine(adapters: &[(&PeftFiles, f64)], config: &CombineConfig) -> Result<PeftFiles, LoraError> {
     config.validate()?;
     let modules = parts::collect(adapters, config)?;
     // As in PEFT: a single adapter is only weighted.
@@ -59,7 +52,7 @@ pub fn combine(
     let r = rank(&modules, &config)?;
     let mut tensors = std::collections::BTreeMap::new();
     for module in &modules {
-        let (a, b) = factors::combined(module, r, &config, device);
+        let (a, b) = factors::combined(module, r, &config);
         let [key_a, key_b] = module.keys.clone();
         tensors.insert(key_a, AdapterTensor::new([r, module.inn], a));
         tensors.insert(key_b, AdapterTensor::new([module.out, r], b));

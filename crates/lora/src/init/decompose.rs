@@ -30,7 +30,7 @@ pub(crate) fn pissa(
     device: &Device,
 ) -> Split {
     let decomposed = match iterations {
-        None => svd(weight, device),
+        None => svd(weight),
         Some(iterations) => svd_low_rank(weight, &subspace_start(path, weight.cols, r), iterations, device),
     };
     let (a, b) = halves(decomposed, r, scaling);
@@ -64,7 +64,7 @@ pub(crate) fn loftq(
         let base = quantized(&residual, shape, config.bits)?;
         let lost: Vec<f32> = original.iter().zip(&base).map(|(weight, base)| weight - base).collect();
         let lost = Matrix::from_f32(weight.rows, weight.cols, &lost);
-        let (a, b) = halves(svd(&lost, device), r, 1.0);
+        let (a, b) = halves(svd(&lost), r, 1.0);
         let (a, b) = (a.to_f32(), b.to_f32());
         round += 1;
         if round >= config.iterations {

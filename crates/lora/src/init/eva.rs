@@ -173,11 +173,12 @@ impl Eva {
     fn ranks(&self) -> Vec<usize> {
         let budget = self.modules.iter().map(|observed| observed.module.r).sum();
         let shares = self.modules.iter().enumerate();
-        let mut shares: Vec<(usize, f64)> = shares
-            .flat_map(|(index, observed)| {
-                observed.pca.explained().into_iter().map(move |share| (index, share))
-            })
-            .collect();
+        let shares = shares.flat_map(|(index, observed)| {
+            // A direction without any variance would be a factor without any gradient.
+            let explained = observed.pca.explained().into_iter().filter(|share| *share > 0.0);
+            explained.map(move |share| (index, share)).collect::<Vec<_>>()
+        });
+        let mut shares: Vec<(usize, f64)> = shares.collect();
         shares.sort_by(|a, b| b.1.total_cmp(&a.1));
         let mut ranks = vec![0; self.modules.len()];
         shares.iter().take(budget).for_each(|(index, _)| ranks[*index] += 1);

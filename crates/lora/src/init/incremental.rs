@@ -105,7 +105,7 @@ impl IncrementalPca {
         let Svd { s, vt, .. } = if 2 * sketch < stacked.rows.min(stacked.cols) {
             svd_low_rank(stacked, &subspace_start(path, stacked.cols, sketch), ITERATIONS, device)
         } else {
-            svd(stacked, device)
+            svd(stacked)
         };
         let count = self.limit.min(s.len());
         let mut components = vt.first_rows(count);

@@ -62,8 +62,9 @@ pub(crate) fn start<M: Adaptable>(
 }
 
 impl InitLoraWeights {
-    /// Whether the base weight is another one afterwards.
-    pub(crate) fn changes_the_base(self) -> bool {
+    /// Whether the base weight is another one afterwards (PiSSA, OLoRA, LoftQ): such an adapter means nothing beside
+    /// the original base.
+    pub fn changes_the_base(self) -> bool {
         matches!(self, Self::Pissa | Self::PissaNiter(_) | Self::Olora | Self::Loftq)
     }
 }

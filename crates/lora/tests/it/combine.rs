@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fs};
 
-use burn::tensor::Device;
 use burnisher_lora::{
     AdapterTensor, CombinationType, CombineArithmetic, CombineConfig, InitLoraWeights, LoraConfig, LoraError,
     MajoritySign, PeftFiles, TargetModules, combine,
@@ -55,7 +54,7 @@ impl Reference {
         let names =
             case["adapters"].as_array().unwrap().iter().map(|name| &self.adapters[name.as_str().unwrap()]);
         let weights = case["weights"].as_array().unwrap().iter().map(|weight| weight.as_f64().unwrap());
-        combine(&names.zip(weights).collect::<Vec<_>>(), &config, &Device::flex()).unwrap()
+        combine(&names.zip(weights).collect::<Vec<_>>(), &config).unwrap()
     }
 }
 
@@ -216,7 +215,7 @@ proptest! {
             .map(|(index, r)| adapter(*r, alpha + index as f64, rslora, shape, &values[index..]))
             .collect();
         let parts: Vec<(&PeftFiles, f64)> = adapters.iter().zip(weights).collect();
-        let sum = combine(&parts, &CombineConfig::new(CombinationType::Cat), &Device::flex()).unwrap();
+        let sum = combine(&parts, &CombineConfig::new(CombinationType::Cat)).unwrap();
         prop_assert_eq!(sum.config.r(), ranks.iter().sum::<usize>());
         let mut wanted = vec![0.0; shape[0] * shape[1]];
         let mut size = 0.0_f64;
@@ -235,14 +234,14 @@ proptest! {
 
         let full = shape[0].min(shape[1]);
         let config = CombineConfig::new(CombinationType::Svd).with_svd_rank(full);
-        let refactored = combine(&parts, &config, &Device::flex()).unwrap();
+        let refactored = combine(&parts, &config).unwrap();
         prop_assert!(far(delta(&refactored, "q"), wanted) <= 8.0 * bound);
     }
 }
 
 fn problems(adapters: &[(&PeftFiles, f64)], kind: CombinationType) -> Vec<String> {
     let config = CombineConfig::new(kind).with_arithmetic(CombineArithmetic::Exact);
-    match combine(adapters, &config, &Device::flex()) {
+    match combine(adapters, &config) {
         Err(LoraError::Combine { problems }) => problems.iter().map(ToString::to_string).collect(),
         other => panic!("{other:?}"),
     }
@@ -279,7 +278,7 @@ fn adapters_that_do_not_fit_are_all_named() {
     );
     let unlike = CombineConfig::new(CombinationType::Linear).with_arithmetic(CombineArithmetic::Peft);
     let three = adapter(3, 4.0, false, [4, 3], &values);
-    let error = combine(&[(&good, 1.0), (&three, 1.0)], &unlike, &Device::flex()).unwrap_err();
+    let error = combine(&[(&good, 1.0), (&three, 1.0)], &unlike).unwrap_err();
     assert!(error.to_string().contains("found 2 and 3, wanted equal ones for linear"), "{error}");
     for (config, field) in [
         (CombineConfig::new(CombinationType::Ties), "density"),
@@ -289,7 +288,7 @@ fn adapters_that_do_not_fit_are_all_named() {
         (CombineConfig::new(CombinationType::Cat).with_svd_rank(2), "svd_rank"),
         (CombineConfig::new(CombinationType::Svd).with_svd_rank(0), "svd_rank"),
     ] {
-        let error = combine(&[(&good, 1.0)], &config, &Device::flex()).unwrap_err();
+        let error = combine(&[(&good, 1.0)], &config).unwrap_err();
         assert!(matches!(&error, LoraError::Config { field: found, .. } if found == field), "{error}");
     }
 }
@@ -298,9 +297,7 @@ fn adapters_that_do_not_fit_are_all_named() {
 fn a_combination_is_written_and_read_like_any_adapter() {
     let values = [0.5, 1.0, -1.0, 2.0];
     let (a, b) = (adapter(1, 2.0, true, [3, 4], &values), adapter(2, 3.0, true, [3, 4], &values));
-    let files =
-        combine(&[(&a, 0.5), (&b, 2.0)], &CombineConfig::new(CombinationType::Linear), &Device::flex())
-            .unwrap();
+    let files = combine(&[(&a, 0.5), (&b, 2.0)], &CombineConfig::new(CombinationType::Linear)).unwrap();
     // The scaling of the result is 1, whatever the adapters had.
     assert_eq!(files.config.scaling_for("q").unwrap(), (3, 1.0));
     let dir = tempfile::tempdir().unwrap();

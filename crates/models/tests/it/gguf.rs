@@ -497,6 +497,10 @@ fn adapters_that_llama_cpp_cannot_take_are_refused() {
     };
     let saved = error(export_adapter("llama2", &fixture("peft/llama2/modules_to_save_embed_and_head")));
     assert!(saved.starts_with("a GGUF adapter with `"), "{saved}");
+    if let Some(pissa) = fixture_or_shared("peft/llama2/pissa") {
+        let changed = error(export_adapter("llama2", &pissa));
+        assert!(changed.contains("an initialisation that changed the base"), "{changed}");
+    }
     // An adapter of another model.
     let out = temporary();
     let base = fixture("models/llama3");

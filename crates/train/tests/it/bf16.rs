@@ -5,7 +5,7 @@ use burnisher_models::{CausalLm, ComputeDtype, LoadConfig, ModelInput};
 use burnisher_train::LossModel;
 
 use crate::{
-    parity::{adapter_dir, device, gradient_key, reference_batch, variant_file, variants},
+    parity::{VARIANTS, adapter_dir, device, gradient_key, reference_batch, variant_file},
     support::{Tensors, fixture, json, values},
 };
 
@@ -47,7 +47,7 @@ fn bf16_stays_close_to_the_f32_reference() {
 pub(crate) fn check(dtype: ComputeDtype, tolerance: f64, gradient_tolerance: f64, scale: f64) {
     let [mut of_logits, mut of_loss, mut of_gradients] = [(); 3].map(|()| Worst::default());
     let mut compared = 0;
-    for (model_name, variant) in variants() {
+    for (model_name, variant) in VARIANTS.iter().copied() {
         let Some(dir) = adapter_dir(model_name, variant) else { continue };
         let what = format!("{model_name}/{variant}");
         let load = LoadConfig::new().with_dtype(dtype);

@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// Model and adapter of every supported variant.
-const VARIANTS: &[(&str, &str)] = &[
+pub(crate) const VARIANTS: &[(&str, &str)] = &[
     ("llama2", "lora_qv"),
     ("llama2", "lora_all_linear"),
     ("llama2", "rslora"),
@@ -30,10 +30,6 @@ const VARIANTS: &[(&str, &str)] = &[
     ("llama2", "modules_to_save_lm_head"),
     ("llama2", "modules_to_save_embed_and_head"),
     ("llama2", "r1_high_alpha"),
-    ("llama2", "pissa"),
-    ("llama2", "olora"),
-    ("llama2", "loftq4_iter1"),
-    ("llama2", "loftq4_iter5"),
     ("llama2", "dora"),
     ("llama2", "dora_all_linear"),
     ("llama2", "rsdora"),
@@ -68,8 +64,12 @@ const VARIANTS: &[(&str, &str)] = &[
     ("phi3", "lora_all_linear"),
 ];
 
-pub(crate) fn variants() -> impl Iterator<Item = (&'static str, &'static str)> {
-    VARIANTS.iter().copied()
+/// Variants whose initialisation changed the base. In 16 bits the base already differs before, and 4-bit codes with it.
+const CHANGED_BASE: &[(&str, &str)] =
+    &[("llama2", "pissa"), ("llama2", "olora"), ("llama2", "loftq4_iter1"), ("llama2", "loftq4_iter5")];
+
+fn variants() -> impl Iterator<Item = (&'static str, &'static str)> {
+    VARIANTS.iter().chain(CHANGED_BASE).copied()
 }
 
 pub(crate) fn device() -> Device {
@@ -264,11 +264,18 @@ fn merged_weights_equal_peft_and_unmerging_restores_the_base() {
         let restored = unmerge(merged.clone());
         assert_eq!(values(&restored.logits(&input)), adapted, "{what}: unmerged");
 
+        // PEFT decomposes in f32, and what it leaves of the base is that far from exact.
+        let tolerance = if CHANGED_BASE.contains(&(model_name, variant)) { 1e-5 } else { 1e-6 };
         let mut plain = merge_and_unload(merged).unwrap();
         let mut seen = 0;
         visit_parameters(&mut plain, &mut |name, parameter| {
             if want.names().any(|known| known == name) {
-                assert_near(&values(&parameter.flat()), want.floats(name), 1e-6, &format!("{what} {name}"));
+                assert_near(
+                    &values(&parameter.flat()),
+                    want.floats(name),
+                    tolerance,
+                    &format!("{what} {name}"),
+                );
                 seen += 1;
             }
         });

@@ -41,7 +41,7 @@ struct Factors<'a> {
 ///
 /// # Errors
 /// [`ModelError::Unsupported`] for a family that has no architecture, for modules that are saved whole, trained biases,
-/// the head of a tied model and the embedding of a Gemma: merge such an adapter instead. [`ModelError::Lora`] where the
+/// initialisations that changed the base, the head of a tied model and the embedding of a Gemma: merge such an adapter instead. [`ModelError::Lora`] where the
 /// adapter cannot be read, [`ModelError::Gguf`] where it does not fit. Errors of files; what stood at `out` is
 /// unchanged then.
 pub fn export_gguf_adapter(
@@ -58,6 +58,9 @@ pub fn export_gguf_adapter(
         let method = if files.config.as_lora().is_some() { "use_dora" } else { files.config.peft_type() };
         return Err(unsupported(method));
     };
+    if lora.init_lora_weights().changes_the_base() {
+        return Err(unsupported("an initialisation that changed the base"));
+    }
     let dtype = options.dtype.unwrap_or(GgmlType::F32);
     let matrices = layout::expected(&config).into_iter();
     let shapes: BTreeMap<String, [usize; 2]> = matrices

@@ -1,13 +1,15 @@
 //! Matrices on the host in f64, and their decompositions.
 //!
-//! The singular value decomposition is burn-linalg's, in f64 where the device has it: 1024×1024 takes some
-//! 5 s on one core and reconstructs to 2e-14 (f32: 2 s, 1e-5). Its QR is not used: in f64 it panics
-//! (0.22.1 multiplies by an f32 identity), and it forms the square Q, 8 s for the same matrix.
+//! Own code, after a look at the libraries. burn-linalg 0.22.1: its SVD takes 5 s for 1024×1024 on one core and
+//! panics for matrices of deficient rank (no convergence), which adapters' deltas are; its QR panics in f64.
+//! nalgebra 0.35 takes 17 s. faer 0.24 takes 2 s, and minutes to compile. The one in `svd` takes 3 s.
+
+mod svd;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use rayon::prelude::*;
 
-/// QR sweeps per singular value before burn-linalg gives up; LAPACK allows 6, and finite matrices need 2 or 3.
-const SWEEPS: usize = 60;
+pub(crate) use self::svd::{Svd, svd};
 
 /// A matrix `[rows, cols]`, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,45 +84,62 @@ impl Matrix {
         self
     }
 
-    /// `self·other`, summed in the order of the inner dimension.
+    /// `self·otherᵀ`, on all threads.
+    pub(crate) fn matmul_transposed(&self, other: &Self) -> Self {
+        assert_eq!(self.cols, other.cols, "Matrix::matmul_transposed: inner dimensions");
+        let mut product = Self::zeros(self.rows, other.rows);
+        product.values.par_chunks_mut(other.rows.max(1)).enumerate().for_each(|(row, out)| {
+            for (index, value) in out.iter_mut().enumerate() {
+                *value = dot(self.row(row), other.row(index));
+            }
+        });
+        product
+    }
+
+    /// `self·other`, summed in the order of the inner dimension, on all threads.
     pub(crate) fn matmul(&self, other: &Self) -> Self {
         assert_eq!(self.cols, other.rows, "Matrix::matmul: inner dimensions");
         let mut product = Self::zeros(self.rows, other.cols);
-        for row in 0..self.rows {
-            let out = &mut product.values[row * other.cols..][..other.cols];
+        product.values.par_chunks_mut(other.cols.max(1)).enumerate().for_each(|(row, out)| {
             for (inner, &left) in self.row(row).iter().enumerate() {
                 out.iter_mut().zip(other.row(inner)).for_each(|(sum, right)| *sum += left * right);
             }
-        }
+        });
         product
     }
 }
 
-/// `a = u·diag(s)·vt`, thin: `u [m, k]`, `vt [k, n]` with `k = min(m, n)`, `s` descending.
-#[derive(Clone, Debug)]
-pub(crate) struct Svd {
-    pub(crate) u: Matrix,
-    pub(crate) s: Vec<f64>,
-    pub(crate) vt: Matrix,
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    // Eight sums at once: one alone waits for itself.
+    let (a_parts, a_rest) = a.as_chunks::<8>();
+    let (b_parts, b_rest) = b.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for (a, b) in a_parts.iter().zip(b_parts) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
-/// The thin singular value decomposition of a finite matrix.
-///
-/// # Panics
-/// If the iteration does not converge, which has not been seen with finite matrices.
-pub(crate) fn svd(a: &Matrix, device: &Device) -> Svd {
-    let device = device.clone().without_autodiff();
-    let dtype = if device.supports_dtype(DType::F64) { DType::F64 } else { DType::F32 };
-    let data = TensorData::new(a.values.clone(), [a.rows, a.cols]);
-    let tensor = Tensor::<2>::from_data(data, (&device, dtype));
-    let (u, s, vt) = burn::linalg::svd::<2, 1>(tensor, SWEEPS);
-    let k = a.rows.min(a.cols);
-    let read = |data: TensorData| data.iter::<f64>().collect::<Vec<f64>>();
-    Svd {
-        u: Matrix::new(a.rows, k, read(u.to_data())),
-        s: read(s.to_data()),
-        vt: Matrix::new(k, a.cols, read(vt.to_data())),
+fn norm(values: &[f64]) -> f64 {
+    dot(values, values).sqrt()
+}
+
+/// The Householder reflection `1 - tau·v·vᵀ` that turns a vector into a multiple of the first axis, with `v[0] = 1`; and
+/// that multiple.
+fn reflection(mut v: Vec<f64>) -> (Vec<f64>, f64, f64) {
+    let first = v[0];
+    if v[1..].iter().all(|value| *value == 0.0) {
+        v[0] = 1.0;
+        return (v, 0.0, first);
     }
+    let beta = -norm(&v).copysign(first);
+    let scale = 1.0 / (first - beta);
+    v[1..].iter_mut().for_each(|value| *value *= scale);
+    v[0] = 1.0;
+    (v, (beta - first) / beta, beta)
 }
 
 /// `a = q·r`, thin: `q [m, k]` with orthonormal columns, `r [k, n]` upper triangular, `k = min(m, n)`.
@@ -129,42 +148,38 @@ pub(crate) fn svd(a: &Matrix, device: &Device) -> Svd {
 /// pivot it came from.
 pub(crate) fn qr(a: &Matrix) -> (Matrix, Matrix) {
     let k = a.rows.min(a.cols);
-    let mut r = a.clone();
-    // The vectors `v` of the reflections `1 - tau·v·vᵀ`, each from its pivot on.
-    let mut reflections: Vec<(Vec<f64>, f64)> = Vec::with_capacity(k);
-    for pivot in 0..k {
-        let mut v: Vec<f64> = (pivot..a.rows).map(|row| r.row(row)[pivot]).collect();
-        let norm = v.iter().map(|value| value * value).sum::<f64>().sqrt();
-        let tail = v[1..].iter().any(|value| *value != 0.0);
-        let tau = if tail {
-            let beta = -norm.copysign(v[0]);
-            let scale = 1.0 / (v[0] - beta);
-            let tau = (beta - v[0]) / beta;
-            v[1..].iter_mut().for_each(|value| *value *= scale);
-            tau
-        } else {
-            0.0
-        };
-        v[0] = 1.0;
-        reflect(&mut r, pivot, pivot, &v, tau);
-        reflections.push((v, tau));
-    }
+    let (r, reflections) = factor(a);
     let mut q = Matrix::zeros(a.rows, k);
     for diagonal in 0..k {
         q.row_mut(diagonal)[diagonal] = 1.0;
     }
     for (pivot, (v, tau)) in reflections.iter().enumerate().rev() {
-        reflect(&mut q, pivot, pivot, v, *tau);
+        reflect(&mut q, [pivot, pivot], v, *tau);
     }
-    let mut r = r.first_rows(k);
-    for row in 1..k {
-        r.row_mut(row)[..row].fill(0.0);
-    }
-    (q, r)
+    (q, r.first_rows(k))
+}
+
+/// The triangle, with zeros below, and the vectors `v` and numbers `tau` of the reflections `1 - tau·v·vᵀ`, each from
+/// its pivot on.
+fn factor(a: &Matrix) -> (Matrix, Vec<(Vec<f64>, f64)>) {
+    let mut r = a.clone();
+    let reflections = (0..a.rows.min(a.cols)).map(|pivot| {
+        let (v, tau, _) = reflection((pivot..a.rows).map(|row| r.row(row)[pivot]).collect());
+        reflect(&mut r, [pivot, pivot], &v, tau);
+        for row in pivot + 1..a.rows {
+            r.row_mut(row)[pivot] = 0.0;
+        }
+        (v, tau)
+    });
+    let reflections = reflections.collect();
+    (r, reflections)
 }
 
 /// Applies `1 - tau·v·vᵀ` to the rows from `top` on, in the columns from `left` on.
-fn reflect(matrix: &mut Matrix, top: usize, left: usize, v: &[f64], tau: f64) {
+fn reflect(matrix: &mut Matrix, [top, left]: [usize; 2], v: &[f64], tau: f64) {
+    if tau == 0.0 {
+        return;
+    }
     let mut projection = vec![0.0; matrix.cols - left];
     for (offset, weight) in v.iter().enumerate() {
         let row = &matrix.row(top + offset)[left..];
@@ -180,27 +195,35 @@ fn reflect(matrix: &mut Matrix, top: usize, left: usize, v: &[f64], tau: f64) {
 /// `[n, rank]` start (Halko, Martinsson and Tropp 2011, arXiv:0909.4061, algorithms 4.4 and 5.1; as
 /// torch's `svd_lowrank`, without oversampling).
 pub(crate) fn svd_low_rank(a: &Matrix, start: &Matrix, iterations: usize, device: &Device) -> Svd {
-    let product = |left: &Matrix, right: &Matrix| device_product(left, right, device);
-    let transposed = a.transpose();
-    let mut q = qr(&product(a, start)).0;
+    // On the device once: the matrix is large, and everything else thin.
+    let large = on_device(a, device);
+    let product = |left: Tensor<2>, right: &Matrix| from_device(&left.matmul(on_device(right, device)));
+    let mut q = qr(&product(large.clone(), start)).0;
     for _ in 0..iterations {
-        q = qr(&product(&transposed, &q)).0;
-        q = qr(&product(a, &q)).0;
+        q = qr(&product(large.clone().transpose(), &q)).0;
+        q = qr(&product(large.clone(), &q)).0;
     }
-    let Svd { u, s, vt } = svd(&product(&q.transpose(), a), device);
+    let small = product(large.transpose(), &q).transpose();
+    let Svd { u, s, vt } = svd(&small);
     Svd { u: q.matmul(&u), s, vt }
 }
 
 /// `left·right` by the device's product, which has threads and SIMD.
 pub(crate) fn device_product(left: &Matrix, right: &Matrix, device: &Device) -> Matrix {
+    from_device(&on_device(left, device).matmul(on_device(right, device)))
+}
+
+/// In f64 if the device has it.
+fn on_device(matrix: &Matrix, device: &Device) -> Tensor<2> {
     let device = device.clone().without_autodiff();
     let dtype = if device.supports_dtype(DType::F64) { DType::F64 } else { DType::F32 };
-    let tensor = |matrix: &Matrix| {
-        let data = TensorData::new(matrix.values.clone(), [matrix.rows, matrix.cols]);
-        Tensor::<2>::from_data(data, (&device, dtype))
-    };
-    let product = tensor(left).matmul(tensor(right)).to_data();
-    Matrix::new(left.rows, right.cols, product.iter::<f64>().collect())
+    let data = TensorData::new(matrix.values.clone(), [matrix.rows, matrix.cols]);
+    Tensor::from_data(data, (&device, dtype))
+}
+
+fn from_device(tensor: &Tensor<2>) -> Matrix {
+    let [rows, cols] = tensor.dims();
+    Matrix::new(rows, cols, tensor.to_data().iter::<f64>().collect())
 }
 
 #[cfg(test)]
@@ -211,11 +234,10 @@ mod tests {
         Device::flex()
     }
 
-    /// Values of some size that follow no simple rule.
-    pub(crate) fn sample(rows: usize, cols: usize, phase: f64) -> Matrix {
-        let values =
-            (0..rows * cols).map(|i| (i as f64 * 0.73 + phase).sin() * (1.0 + (i % 7) as f64)).collect();
-        Matrix::new(rows, cols, values)
+    /// Values of some size that follow no simple rule: the rank is full.
+    fn sample(rows: usize, cols: usize, phase: f64) -> Matrix {
+        let value = |i: usize| ((i * i) as f64 * 0.73 + phase).sin() * (1.0 + (i % 7) as f64);
+        Matrix::new(rows, cols, (0..rows * cols).map(value).collect())
     }
 
     fn far(a: &Matrix, b: &Matrix) -> f64 {
@@ -230,7 +252,7 @@ mod tests {
 
     #[test]
     fn decompositions_reconstruct_and_are_orthonormal() {
-        for (rows, cols) in [(1, 1), (3, 3), (9, 4), (4, 9), (1, 5), (5, 1), (33, 32)] {
+        for (rows, cols) in [(1, 1), (2, 2), (3, 3), (9, 4), (4, 9), (1, 5), (5, 1), (33, 32), (70, 70)] {
             let a = sample(rows, cols, 0.2);
             let k = rows.min(cols);
             let (q, r) = qr(&a);
@@ -238,11 +260,19 @@ mod tests {
             assert!(far(&q.transpose().matmul(&q), &identity(k)) < 1e-13, "{rows}×{cols}");
             assert!((1..k).all(|row| r.row(row)[..row].iter().all(|value| *value == 0.0)));
 
-            let Svd { u, s, vt } = svd(&a, &device());
+            let Svd { u, s, vt } = svd(&a);
             assert!(s.windows(2).all(|pair| pair[0] >= pair[1]) && s.iter().all(|s| *s >= 0.0));
             assert!(far(&u.clone().scale_cols(&s).matmul(&vt), &a) < 1e-11, "{rows}×{cols}");
-            assert!(far(&u.transpose().matmul(&u), &identity(k)) < 1e-12, "{rows}×{cols}");
-            assert!(far(&vt.matmul(&vt.transpose()), &identity(k)) < 1e-12, "{rows}×{cols}");
+            // The longer side is as orthogonal as the shortest direction allows.
+            let condition = s[0] / s[k - 1];
+            assert!(
+                far(&u.transpose().matmul(&u), &identity(k)) < 1e-14 * condition + 1e-13,
+                "{rows}×{cols}"
+            );
+            assert!(
+                far(&vt.matmul(&vt.transpose()), &identity(k)) < 1e-14 * condition + 1e-13,
+                "{rows}×{cols}"
+            );
         }
     }
 
@@ -251,11 +281,19 @@ mod tests {
         let a = sample(7, 2, 0.0).matmul(&sample(2, 6, 1.0));
         let (q, r) = qr(&a);
         assert!(far(&q.matmul(&r), &a) < 1e-12);
-        let Svd { u, s, vt } = svd(&a, &device());
+        let Svd { u, s, vt } = svd(&a);
         assert!(s[2] < 1e-12 * s[0]);
         assert!(far(&u.scale_cols(&s).matmul(&vt), &a) < 1e-11);
+        // Rows that repeat, and rows at the edge of rounding.
+        let mut repeated = Matrix::stack(&[&sample(3, 6, 0.5), &sample(3, 6, 0.5), &Matrix::zeros(2, 6)]);
+        repeated
+            .row_mut(6)
+            .copy_from_slice(&sample(1, 6, 0.1).values.iter().map(|v| v * 1e-17).collect::<Vec<_>>());
+        let Svd { u, s, vt } = svd(&repeated);
+        assert!(s[2] > 0.1 && s[3..].iter().all(|s| *s < 1e-14));
+        assert!(far(&u.scale_cols(&s).matmul(&vt), &repeated) < 1e-12);
         let zero = Matrix::zeros(4, 3);
-        assert!(svd(&zero, &device()).s.iter().all(|s| *s == 0.0));
+        assert!(svd(&zero).s.iter().all(|s| *s == 0.0));
         assert!(far(&qr(&zero).1, &Matrix::zeros(3, 3)) == 0.0);
     }
 
