@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::adamw8bit::{Adamw8bit, TASK_BLOCKS, quantize_signed};
+use crate::adamw8bit::{Adamw8bit, TASK_BLOCKS};
 use crate::dynamic_map::DynamicMap;
-use crate::eight_bit::restore_block;
 use crate::error::QuantError;
+use crate::simd::{block_kernels, with_vectors};
 use crate::state::check_length;
 
 /// The options of Lion with its state in 8 bits (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023;
@@ -79,6 +79,7 @@ impl Lion8bit {
             decay: (1.0 - learning_rate * weight_decay) as f32,
             rate: learning_rate as f32,
         };
+        let kernels = block_kernels();
         let left_out = parameter
             .par_chunks_mut(block_size)
             .zip(gradient.par_chunks(block_size))
@@ -89,9 +90,9 @@ impl Lion8bit {
                 || vec![0.0; block_size],
                 |m, (((parameter, gradient), codes), absmax)| {
                     let m = &mut m[..parameter.len()];
-                    restore_block(DynamicMap::Signed, codes, *absmax, m);
+                    (kernels.restore)(DynamicMap::Signed, codes, *absmax, m);
                     let left_out = factors.update(parameter, gradient, m);
-                    *absmax = quantize_signed(m, codes);
+                    *absmax = (kernels.quantize_signed)(m, codes);
                     left_out
                 },
             )
@@ -111,21 +112,25 @@ struct Factors {
 }
 
 impl Factors {
-    /// Updates the elements of a block; returns how many were left out. Not inlined, as AdamW's.
-    #[inline(never)]
+    /// Updates the elements of a block; returns how many were left out.
     fn update(&self, parameter: &mut [f32], gradient: &[f32], m: &mut [f32]) -> usize {
-        let mut left_out = 0u32;
-        for ((p, g), m) in parameter.iter_mut().zip(gradient).zip(m) {
-            let taken = g.is_finite();
-            let direction = *m * self.beta_1 + self.rest_1 * g;
-            let sign = f32::from(i8::from(direction > 0.0) - i8::from(direction < 0.0));
-            let new_p = *p * self.decay - self.rate * sign;
-            let new_m = *m * self.beta_2 + self.rest_2 * g;
-            *p = if taken { new_p } else { *p };
-            *m = if taken { new_m } else { 0.0 };
-            left_out += u32::from(!taken);
-        }
-        left_out as usize
+        with_vectors(
+            #[inline(always)]
+            || {
+                let mut left_out = 0u32;
+                for ((p, g), m) in parameter.iter_mut().zip(gradient).zip(&mut *m) {
+                    let taken = g.is_finite();
+                    let direction = *m * self.beta_1 + self.rest_1 * g;
+                    let sign = if direction == 0.0 { 0.0 } else { 1.0f32.copysign(direction) };
+                    let new_p = *p * self.decay - self.rate * sign;
+                    let new_m = *m * self.beta_2 + self.rest_2 * g;
+                    *p = if taken { new_p } else { *p };
+                    *m = if taken { new_m } else { 0.0 };
+                    left_out += u32::from(!taken);
+                }
+                left_out as usize
+            },
+        )
     }
 }
 
