@@ -114,19 +114,22 @@ struct Factors {
 impl Factors {
     /// Updates the elements of a block; returns how many were left out.
     fn update(&self, parameter: &mut [f32], gradient: &[f32], m: &mut [f32]) -> usize {
+        // Selections of bits, and the factors at hand: the compiler makes vectors of the loop.
+        let Self { beta_1, rest_1, beta_2, rest_2, decay, rate } = *self;
+        let (rate, sign) = (rate.to_bits(), (-0.0f32).to_bits());
         with_vectors(
             #[inline(always)]
             || {
                 let mut left_out = 0u32;
                 for ((p, g), m) in parameter.iter_mut().zip(gradient).zip(&mut *m) {
-                    let taken = g.is_finite();
-                    let direction = *m * self.beta_1 + self.rest_1 * g;
-                    let sign = if direction == 0.0 { 0.0 } else { 1.0f32.copysign(direction) };
-                    let new_p = *p * self.decay - self.rate * sign;
-                    let new_m = *m * self.beta_2 + self.rest_2 * g;
-                    *p = if taken { new_p } else { *p };
-                    *m = if taken { new_m } else { 0.0 };
-                    left_out += u32::from(!taken);
+                    let taken = u32::from(g.is_finite()).wrapping_neg();
+                    let direction = *m * beta_1 + rest_1 * g;
+                    let moves = u32::from(direction != 0.0).wrapping_neg();
+                    let step = f32::from_bits(((direction.to_bits() & sign) ^ rate) & moves);
+                    let (new_p, new_m) = (*p * decay - step, *m * beta_2 + rest_2 * g);
+                    *p = f32::from_bits(new_p.to_bits() & taken | p.to_bits() & !taken);
+                    *m = f32::from_bits(new_m.to_bits() & taken);
+                    left_out += taken & 1 ^ 1;
                 }
                 left_out as usize
             },
