@@ -52,7 +52,17 @@ pub(crate) struct Table {
     ///
     /// Two thresholds never share an upper half: the steps of a map are wider than 7 bits of mantissa are apart.
     first: Box<[u8; 1 << 16]>,
+    /// The same for magnitudes from 2⁻²³ on, below which there is no threshold, in a table that stays in the nearest
+    /// cache: in the lower half the number of positive thresholds below the cell's lowest number, in the upper half the
+    /// lower half of the threshold in it, or ffff where there is none.
+    pub(crate) cells: Box<[u32; CELLS]>,
 }
+
+/// The upper half of the bits of 2⁻²³.
+pub(crate) const LOWEST_CELL: u32 = (127 - 23) << 7;
+
+/// Cells from [`LOWEST_CELL`] up to, not including, 2.
+pub(crate) const CELLS: usize = (23 + 1) << 7;
 
 impl Table {
     fn new(map: DynamicMap) -> Self {
@@ -64,7 +74,15 @@ impl Table {
         for (upper, code) in (0u32..).zip(first.iter_mut()) {
             *code = rank(&thresholds, f32::from_bits(lowest(upper)));
         }
-        Self { values, thresholds, first }
+        // The last one is infinity: none.
+        let positive = || thresholds[..255].iter().filter(|x| **x > 0.0).map(|x| x.to_bits());
+        let mut cells = Box::new([0; CELLS]);
+        for (upper, cell) in (LOWEST_CELL..).zip(cells.iter_mut()) {
+            let below = positive().filter(|bits| *bits < upper << 16).count() as u32;
+            let inside = positive().find(|bits| bits >> 16 == upper);
+            *cell = inside.map_or(0xffff, |bits| bits & 0xffff) << 16 | below;
+        }
+        Self { values, thresholds, first, cells }
     }
 
     /// The code nearest to a number; one on a midpoint takes the lower code.

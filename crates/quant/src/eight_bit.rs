@@ -175,6 +175,7 @@ pub(crate) fn check_not_negative(values: &[f32]) -> Result<(), QuantError> {
 }
 
 /// Magnitudes compare like their bits, and NaN and infinity above all numbers.
+#[inline(always)]
 pub(crate) fn largest_magnitude(values: &[f32]) -> f32 {
     f32::from_bits(values.iter().fold(0, |largest, x| largest.max(x.abs().to_bits())))
 }

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::adamw8bit::{Adamw8bit, TASK_BLOCKS, quantize_signed};
+use crate::adamw8bit::{Adamw8bit, TASK_BLOCKS};
 use crate::dynamic_map::DynamicMap;
-use crate::eight_bit::restore_block;
 use crate::error::QuantError;
+use crate::simd::{block_kernels, with_vectors};
 use crate::state::check_length;
 
 /// The options of Lion with its state in 8 bits (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023;
@@ -79,6 +79,7 @@ impl Lion8bit {
             decay: (1.0 - learning_rate * weight_decay) as f32,
             rate: learning_rate as f32,
         };
+        let kernels = block_kernels();
         let left_out = parameter
             .par_chunks_mut(block_size)
             .zip(gradient.par_chunks(block_size))
@@ -89,9 +90,9 @@ impl Lion8bit {
                 || vec![0.0; block_size],
                 |m, (((parameter, gradient), codes), absmax)| {
                     let m = &mut m[..parameter.len()];
-                    restore_block(DynamicMap::Signed, codes, *absmax, m);
+                    (kernels.restore)(DynamicMap::Signed, codes, *absmax, m);
                     let left_out = factors.update(parameter, gradient, m);
-                    *absmax = quantize_signed(m, codes);
+                    *absmax = (kernels.quantize_signed)(m, codes);
                     left_out
                 },
             )
@@ -111,21 +112,28 @@ struct Factors {
 }
 
 impl Factors {
-    /// Updates the elements of a block; returns how many were left out. Not inlined, as AdamW's.
-    #[inline(never)]
+    /// Updates the elements of a block; returns how many were left out.
     fn update(&self, parameter: &mut [f32], gradient: &[f32], m: &mut [f32]) -> usize {
-        let mut left_out = 0u32;
-        for ((p, g), m) in parameter.iter_mut().zip(gradient).zip(m) {
-            let taken = g.is_finite();
-            let direction = *m * self.beta_1 + self.rest_1 * g;
-            let sign = f32::from(i8::from(direction > 0.0) - i8::from(direction < 0.0));
-            let new_p = *p * self.decay - self.rate * sign;
-            let new_m = *m * self.beta_2 + self.rest_2 * g;
-            *p = if taken { new_p } else { *p };
-            *m = if taken { new_m } else { 0.0 };
-            left_out += u32::from(!taken);
-        }
-        left_out as usize
+        // Selections of bits, and the factors at hand: the compiler makes vectors of the loop.
+        let Self { beta_1, rest_1, beta_2, rest_2, decay, rate } = *self;
+        let (rate, sign) = (rate.to_bits(), (-0.0f32).to_bits());
+        with_vectors(
+            #[inline(always)]
+            || {
+                let mut left_out = 0u32;
+                for ((p, g), m) in parameter.iter_mut().zip(gradient).zip(&mut *m) {
+                    let taken = u32::from(g.is_finite()).wrapping_neg();
+                    let direction = *m * beta_1 + rest_1 * g;
+                    let moves = u32::from(direction != 0.0).wrapping_neg();
+                    let step = f32::from_bits(((direction.to_bits() & sign) ^ rate) & moves);
+                    let (new_p, new_m) = (*p * decay - step, *m * beta_2 + rest_2 * g);
+                    *p = f32::from_bits(new_p.to_bits() & taken | p.to_bits() & !taken);
+                    *m = f32::from_bits(new_m.to_bits() & taken);
+                    left_out += taken & 1 ^ 1;
+                }
+                left_out as usize
+            },
+        )
     }
 }
 

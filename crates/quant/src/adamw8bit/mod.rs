@@ -6,5 +6,5 @@ mod step;
 mod tests;
 
 pub use options::{Adamw8bit, DecayOrder};
+pub(crate) use step::TASK_BLOCKS;
 pub use step::{Adamw8bitSlices, Adamw8bitState};
-pub(crate) use step::{TASK_BLOCKS, quantize_signed};

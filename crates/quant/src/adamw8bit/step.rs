@@ -3,12 +3,10 @@ use rayon::prelude::*;
 use super::options::{Adamw8bit, DecayOrder};
 use crate::config::check_block_size;
 use crate::dynamic_map::DynamicMap;
-use crate::eight_bit::{EightBitState, check_not_negative, largest_magnitude, restore_block};
+use crate::eight_bit::{EightBitState, check_not_negative, largest_magnitude};
 use crate::error::QuantError;
+use crate::simd::{block_kernels, with_vectors};
 use crate::state::check_length;
-
-/// The code of zero in the signed map, the only level without a negative twin.
-const SIGNED_ZERO: u8 = 127;
 
 /// Blocks per parallel task, at least.
 pub(crate) const TASK_BLOCKS: usize = 32;
@@ -176,7 +174,7 @@ impl Adamw8bitSlices<'_> {
         check_length("second mean", self.codes_2.len(), count)?;
         check_length("absmax of the first mean", self.absmax_1.len(), blocks)?;
         check_length("absmax of the second mean", self.absmax_2.len(), blocks)?;
-        let factors = Factors::new(options, learning_rate, step)?;
+        let (factors, kernels) = (Factors::new(options, learning_rate, step)?, block_kernels());
         let left_out = parameter
             .par_chunks_mut(block_size)
             .zip(gradient.par_chunks(block_size))
@@ -189,11 +187,11 @@ impl Adamw8bitSlices<'_> {
                 || (vec![0.0; block_size], vec![0.0; block_size]),
                 |(m, v), (((((parameter, gradient), codes_1), absmax_1), codes_2), absmax_2)| {
                     let (m, v) = (&mut m[..parameter.len()], &mut v[..parameter.len()]);
-                    restore_block(DynamicMap::Signed, codes_1, *absmax_1, m);
-                    restore_block(DynamicMap::Unsigned, codes_2, *absmax_2, v);
-                    let left_out = factors.update(parameter, gradient, m, v);
-                    *absmax_1 = quantize_signed(m, codes_1);
-                    *absmax_2 = quantize_unsigned(v, codes_2);
+                    (kernels.restore)(DynamicMap::Signed, codes_1, *absmax_1, m);
+                    (kernels.restore)(DynamicMap::Unsigned, codes_2, *absmax_2, v);
+                    let left_out = factors.update(parameter, gradient, m, v, *absmax_2);
+                    *absmax_1 = (kernels.quantize_signed)(m, codes_1);
+                    *absmax_2 = (kernels.quantize_unsigned)(v, codes_2);
                     left_out
                 },
             )
@@ -241,50 +239,42 @@ impl Factors {
         })
     }
 
-    /// Updates the elements of a block; returns how many were left out.
-    ///
-    /// Selections instead of branches, and not inlined, where the compiler would no longer see that the slices are
-    /// apart: it makes vectors of the loop.
-    #[inline(never)]
-    fn update(&self, parameter: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32]) -> usize {
-        let mut left_out = 0u32;
-        for (((p, g), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
-            let new_v = *v * self.beta_2 + self.rest_2 * g * g;
-            let new_m = *m * self.beta_1 + self.rest_1 * g;
-            let taken = new_v.is_finite();
-            (*m, *v) = if taken { (new_m, new_v) } else { (0.0, 0.0) };
-            let step = self.update * (*m / (v.sqrt() + self.epsilon));
-            let new_p = (*p * self.before + step) * self.after;
-            *p = if taken { new_p } else { *p };
-            left_out += u32::from(!taken);
-        }
-        left_out as usize
+    /// Updates the elements of a block, whose restored means are at most `absmax` in magnitude; returns how many were
+    /// left out.
+    fn update(
+        &self,
+        parameter: &mut [f32],
+        gradient: &[f32],
+        m: &mut [f32],
+        v: &mut [f32],
+        absmax: f32,
+    ) -> usize {
+        with_vectors(
+            #[inline(always)]
+            || {
+                // Where no square can overflow, nothing is left out. A NaN is larger than any number.
+                if largest_magnitude(gradient) < 1e18 && absmax < 1e36 {
+                    for (((p, g), m), v) in parameter.iter_mut().zip(gradient).zip(&mut *m).zip(&mut *v) {
+                        *v = *v * self.beta_2 + self.rest_2 * g * g;
+                        *m = *m * self.beta_1 + self.rest_1 * g;
+                        let step = self.update * (*m / (v.sqrt() + self.epsilon));
+                        *p = (*p * self.before + step) * self.after;
+                    }
+                    return 0;
+                }
+                let mut left_out = 0u32;
+                for (((p, g), m), v) in parameter.iter_mut().zip(gradient).zip(&mut *m).zip(&mut *v) {
+                    let new_v = *v * self.beta_2 + self.rest_2 * g * g;
+                    let new_m = *m * self.beta_1 + self.rest_1 * g;
+                    let taken = new_v.is_finite();
+                    (*m, *v) = if taken { (new_m, new_v) } else { (0.0, 0.0) };
+                    let step = self.update * (*m / (v.sqrt() + self.epsilon));
+                    let new_p = (*p * self.before + step) * self.after;
+                    *p = if taken { new_p } else { *p };
+                    left_out += u32::from(!taken);
+                }
+                left_out as usize
+            },
+        )
     }
-}
-
-/// The codes of a block of the first mean; returns its absmax. The values become relative to it.
-pub(crate) fn quantize_signed(values: &mut [f32], codes: &mut [u8]) -> f32 {
-    let (table, absmax) = (DynamicMap::Signed.table(), divide_by_largest(values));
-    for (code, value) in codes.iter_mut().zip(values) {
-        let nearest = table.nearest(*value);
-        *code = nearest - u8::from(nearest == SIGNED_ZERO && value.is_sign_negative());
-    }
-    absmax
-}
-
-/// The codes of a block of the second mean; returns its absmax. The values become relative to it.
-fn quantize_unsigned(values: &mut [f32], codes: &mut [u8]) -> f32 {
-    let (table, absmax) = (DynamicMap::Unsigned.table(), divide_by_largest(values));
-    for (code, value) in codes.iter_mut().zip(values) {
-        *code = table.nearest(*value);
-    }
-    absmax
-}
-
-/// A division, as in the CUDA kernel, where weights are multiplied by a reciprocal. Zeros stay as they are.
-fn divide_by_largest(values: &mut [f32]) -> f32 {
-    let absmax = largest_magnitude(values);
-    let divisor = if absmax == 0.0 { 1.0 } else { absmax };
-    values.iter_mut().for_each(|value| *value /= divisor);
-    absmax
 }

@@ -1,4 +1,4 @@
-//! The slice kernels of the 4-bit codes, one version per instruction set.
+//! The slice kernels of the 4-bit codes, one version per instruction set, and of 8-bit blocks (`dynamic`).
 //!
 //! Every version gives the same bits, those of [`QuantType::quantize_reference`](crate::QuantType::quantize_reference)
 //! and [`QuantType::dequantize_reference`](crate::QuantType::dequantize_reference). [`best`] picks one when it is first
@@ -9,6 +9,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod blocks;
+mod dynamic;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ mod tests;
 use std::sync::OnceLock;
 
 pub(crate) use blocks::Codes;
+pub(crate) use dynamic::{block_kernels, with_vectors};
 
 use crate::codebook::Codebook;
 
