@@ -11,8 +11,8 @@ use burnisher_kernels::all_finite;
 use super::{
     config,
     lora::{ModuleLora, with_active},
-    survey::{LayerKind, Survey, Whole},
-    whole::Copies,
+    survey::{LayerKind, Survey},
+    whole::{Copies, Whole},
 };
 use crate::{AdaptedModule, AdapterPlan, AttachReport, InitLoraWeights, LoraConfig, LoraError, init};
 

@@ -10,8 +10,8 @@ use burn::{
 use super::{
     attach::install,
     config,
-    survey::{LayerKind, Survey, Whole},
-    whole::transposed,
+    survey::{LayerKind, Survey},
+    whole::Whole,
 };
 use crate::{
     AdapterDtype, AdapterPlan, AdapterTensor, AttachReport, LoraConfig, LoraError, PeftFiles, peft::keys,
@@ -23,13 +23,13 @@ use crate::{
 /// biases trained whole go by PyTorch's names and shapes (a linear weight is `[out, in]`, a norm's `gamma` and `beta` are
 /// `weight` and `bias`). Parameters that were unfrozen by hand are in no file.
 ///
-/// `config` is the one the adapter was attached or loaded with. Its modules and ranks are checked; its alpha is not kept
-/// where it could be.
+/// `config` is the one the adapter was attached or loaded with. Its modules and ranks are compared with the adapter's; its
+/// alpha cannot be, so another one makes another adapter of the file.
 ///
 /// # Errors
 /// [`LoraError::NoAdapter`] for modules that `config` chooses and that have no adapter, or no trained copy;
-/// [`LoraError::TensorMismatch`] for those that `config` does not choose or of another rank; errors of files, with the path; files that were there
-/// before stay whole.
+/// [`LoraError::TensorMismatch`] for those that `config` does not choose or of another rank; errors of files, with the
+/// path; files that were there before stay whole.
 pub fn save_module_peft<M: Module>(
     module: &M,
     config: &LoraConfig,
@@ -61,17 +61,12 @@ pub fn save_module_peft<M: Module>(
     }
     for (path, copy) in &survey.copies {
         let (values, dtype) = read(copy);
-        let tensor = match whole.iter().find(|whole| whole.path == *path) {
-            Some(whole) if whole.is_transposed => {
-                let values = transposed(&values, whole.shape[0], whole.shape[1]);
-                AdapterTensor { shape: whole.file_shape(), values, dtype }
-            }
-            Some(whole) => AdapterTensor { shape: whole.file_shape(), values, dtype },
+        let (key, shape, values) = match whole.iter().find(|whole| whole.path == *path) {
+            Some(whole) => (whole.key.clone(), whole.file_shape(), whole.to_file(values)),
             // Not in the configuration: the check below refuses it.
-            None => AdapterTensor { shape: copy.dims().to_vec(), values, dtype },
+            None => (keys::parameter(path), copy.dims().to_vec(), values),
         };
-        let key = whole.iter().find(|whole| whole.path == *path).map(|whole| whole.key.clone());
-        tensors.insert(key.unwrap_or_else(|| keys::parameter(path)), tensor);
+        tensors.insert(key, AdapterTensor { shape, values, dtype });
     }
     // PEFT writes the modules that `all-linear` stood for.
     let config = config.clone().with_target_modules(plan.target_modules);
@@ -105,11 +100,7 @@ pub fn load_module_peft<M: Module>(
     let PeftFiles { mut tensors, .. } = files;
     let mut take = |key: &String| tensors.remove(key).map(|tensor| tensor.values).unwrap_or_default();
     let copies = whole.into_iter().map(|whole| {
-        let values = take(&whole.key);
-        let values = match whole.shape.as_slice() {
-            &[inn, out] if whole.is_transposed => transposed(&values, out, inn),
-            _ => values,
-        };
+        let values = whole.to_burn(take(&whole.key));
         (whole, Some(values))
     });
     let copies = copies.collect();

@@ -9,9 +9,9 @@ use burn::{
 
 use super::{
     lora::ModuleLora,
-    whole::{TrainedCopy, of_rank},
+    whole::{TrainedCopy, Whole, of_rank},
 };
-use crate::{AdapterPlan, LoraConfig, LoraError, ModuleInfo, ModuleKind, peft::keys, plan};
+use crate::{AdapterPlan, Bias, LoraConfig, LoraError, ModuleInfo, ModuleKind, peft::keys, plan};
 
 /// How Burn's traversal calls the state attached to a parameter.
 const REPARAMETERIZATION: &str = "Reparameterization";
@@ -99,32 +99,6 @@ const NORMS: [&str; 2] = ["Struct:LayerNorm", "Struct:RmsNorm"];
 /// PyTorch's names of their parameters.
 const NORM_NAMES: [(&str, &str); 2] = [("gamma", "weight"), ("beta", "bias")];
 
-/// A parameter that is trained and saved whole.
-#[derive(Debug)]
-pub(super) struct Whole {
-    /// Its module.
-    pub(super) owner: String,
-    /// Its path in Burn.
-    pub(super) path: String,
-    /// Its name in an adapter file.
-    pub(super) key: String,
-    /// Its shape in Burn.
-    pub(super) shape: Vec<usize>,
-    /// Whether the file has it transposed, as PyTorch has linear weights.
-    pub(super) is_transposed: bool,
-}
-
-impl Whole {
-    /// Its shape in the file.
-    pub(super) fn file_shape(&self) -> Vec<usize> {
-        let mut shape = self.shape.clone();
-        if self.is_transposed {
-            shape.reverse();
-        }
-        shape
-    }
-}
-
 /// What there is in a module: layers, other parameters, adapters.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
@@ -176,12 +150,19 @@ impl Survey {
                 infos.extend(paths.map(|path| ModuleInfo { path, kind, has_bias: false }));
             }
         }
-        let plan = plan(config, &infos, "").map_err(|error| match error {
+        let mut plan = plan(config, &infos, "").map_err(|error| match error {
             LoraError::NotAdaptable { modules } => {
                 self.not_a_layer("target_modules", &modules, "nn::Linear and nn::Embedding")
             }
             other => other,
         })?;
+        // `all` is all: also a bias that is the module's own, at no path.
+        if config.bias() == Bias::All
+            && let Some(root) = self.index.get("").map(|&index| &self.owners[index])
+            && root.params.iter().any(|param| root.is_bias(param))
+        {
+            plan.biases.push(String::new());
+        }
         let not_savable: Vec<String> =
             plan.saved.iter().filter(|path| !self.is_savable(path)).cloned().collect();
         if not_savable.is_empty() {

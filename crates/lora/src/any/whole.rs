@@ -9,6 +9,52 @@ use burn::{
 
 use super::lora::is_active;
 
+/// A parameter that is trained and saved whole.
+#[derive(Debug)]
+pub(super) struct Whole {
+    /// Its module.
+    pub(super) owner: String,
+    /// Its path in Burn.
+    pub(super) path: String,
+    /// Its name in an adapter file.
+    pub(super) key: String,
+    /// Its shape in Burn.
+    pub(super) shape: Vec<usize>,
+    /// Whether the file has it transposed, as PyTorch has linear weights.
+    pub(super) is_transposed: bool,
+}
+
+impl Whole {
+    /// Its shape in the file.
+    pub(super) fn file_shape(&self) -> Vec<usize> {
+        let mut shape = self.shape.clone();
+        if self.is_transposed {
+            shape.reverse();
+        }
+        shape
+    }
+
+    /// Burn's values, row-major, as the file has them.
+    pub(super) fn to_file(&self, values: Vec<f32>) -> Vec<f32> {
+        self.reordered(values, &self.shape)
+    }
+
+    /// The file's values, row-major, as Burn has them.
+    pub(super) fn to_burn(&self, values: Vec<f32>) -> Vec<f32> {
+        self.reordered(values, &self.file_shape())
+    }
+
+    fn reordered(&self, values: Vec<f32>, shape: &[usize]) -> Vec<f32> {
+        match *shape {
+            [rows, columns] if self.is_transposed => (0..columns)
+                .flat_map(|column| (0..rows).map(move |row| row * columns + column))
+                .map(|index| values[index])
+                .collect(),
+            _ => values,
+        }
+    }
+}
+
 /// A trained copy that stands in for a frozen parameter, so that taking it off gives the original back.
 #[derive(Module, Debug)]
 pub(super) struct TrainedCopy {
@@ -67,9 +113,4 @@ impl Reparameterizer for Copies {
         };
         (param, Some(TrainedCopy::new(copy)))
     }
-}
-
-/// Row-major values `[rows, columns]` as `[columns, rows]`.
-pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
 }

@@ -504,6 +504,57 @@ mod theirs {
     }
 }
 
+#[derive(Module, Debug)]
+enum Choice {
+    Dense(Linear),
+    Normed(LayerNorm),
+}
+
+/// Containers of every kind, and a bias of the module's own.
+#[derive(Module, Debug)]
+struct Containers {
+    choices: [Choice; 2],
+    pair: (Linear, Option<Linear>),
+    bias: Param<Tensor<1>>,
+}
+
+#[test]
+fn containers_are_paths() {
+    let device = device();
+    let linear = || LinearConfig::new(WIDTH, WIDTH).init(&device);
+    let base = Containers {
+        choices: [
+            Choice::Dense(linear()),
+            Choice::Normed(LayerNormConfig::new(WIDTH).with_bias(false).init(&device)),
+        ],
+        pair: (linear(), Some(linear())),
+        bias: Param::from_tensor(Tensor::ones([WIDTH], &device)),
+    };
+    let config = config(["choices.0.Dense", "pair.1"]).with_bias(Bias::All);
+    let (model, report) = attach_to_module(&config, base.clone(), 7).unwrap();
+    let paths: Vec<&str> = report.adapted.iter().map(|module| module.path.as_str()).collect();
+    assert_eq!(paths, ["choices.0.Dense", "pair.1"]);
+    let dir = tempfile::tempdir().unwrap();
+    save_module_peft(&model, &config, dir.path()).unwrap();
+    let tensors = PeftFiles::read(dir.path()).unwrap().tensors;
+    let keys: Vec<&str> = tensors.keys().filter_map(|key| key.strip_prefix("base_model.model.")).collect();
+    assert_eq!(
+        keys,
+        [
+            "bias",
+            "choices.0.Dense.base_layer.bias",
+            "choices.0.Dense.lora_A.weight",
+            "choices.0.Dense.lora_B.weight",
+            "pair.0.bias",
+            "pair.1.base_layer.bias",
+            "pair.1.lora_A.weight",
+            "pair.1.lora_B.weight",
+        ]
+    );
+    let (again, _, _) = load_module_peft(dir.path(), base, false).unwrap();
+    assert_eq!(Bits::of(&again), Bits::of(&model));
+}
+
 #[test]
 fn a_type_that_is_only_called_linear_is_refused() {
     let device = device();
