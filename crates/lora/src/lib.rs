@@ -28,12 +28,14 @@
 mod adapter;
 mod adapter_config;
 mod attach;
+mod checked_plan;
 mod config;
 mod config_json;
 mod embedding;
 mod error;
 mod ia3_config;
 mod init;
+mod make;
 mod matcher;
 mod merge;
 mod parameters;
