@@ -8,23 +8,19 @@ use burn::{
 };
 
 use crate::{
-    Adaptable, AdaptedModule, Adapter, AdapterConfig, AdapterDtype, AdapterPlan, AdapterTensor, DoraAdapter,
-    Embedding, EmbeddingAdapter, Ia3Adapter, InitLoraWeights, LoraAdapter, LoraConfig, LoraEmbedding,
-    LoraError, ModuleKind, PeftFiles, Projection, Site, TensorProblems, TrainableTokens, VeraAdapter,
+    Adaptable, AdaptedModule, Adapter, AdapterConfig, AdapterDtype, AdapterPlan, AdapterTensor, Embedding,
+    EmbeddingAdapter, InitLoraWeights, LoraConfig, LoraError, PeftFiles, Projection, Site, TensorProblems,
+    TrainableTokens,
     adapter::SharedProjection,
+    checked_plan::{HEAD, HEAD_WEIGHT, checked_plan, tied_embedding},
     count_parameters,
     init::{self, InitialFactors},
-    modules,
+    make::{Make, Start, embedding_adapter, new_projection},
     parameters::{ParameterMut, check_plain, compute_dtype},
     peft::keys,
-    plan,
     projection::{Weight, trainable},
     trainable_summary, visit_parameters,
 };
-
-/// The path of the output projection, also where it has no weight of its own.
-const HEAD: &str = "lm_head";
-const HEAD_WEIGHT: &str = "lm_head.weight";
 
 /// What an adapter was attached to.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,18 +43,6 @@ impl fmt::Display for AttachReport {
         f.write_str(&trainable_summary(self.trainable, self.total))
     }
 }
-
-/// What the parameters of a new adapter start with.
-#[derive(Clone, Copy)]
-pub(crate) enum Start<'a> {
-    /// What the method prescribes; random numbers are a function of the seed and the module's path.
-    Fresh { seed: u64, factors: &'a Factors<'a> },
-    /// Anything: they are about to be replaced.
-    Empty,
-}
-
-/// LoRA's `A [r, in]` and `B [out, r]` for a module of the shape `[out, in]`.
-pub(crate) type Factors<'a> = dyn Fn(&AdaptedModule, [usize; 2]) -> (Tensor<2>, Tensor<2>) + 'a;
 
 /// Attaches a new adapter: freezes the model and adds trainable parameters to the modules that `config`
 /// chooses. `seed` and the module's path determine the initial values.
@@ -219,74 +203,6 @@ fn initial_factors<M: Adaptable>(model: &mut M) -> BTreeMap<String, InitialFacto
     starts
 }
 
-/// [`plan`], and the rules that need the model.
-pub(crate) fn checked_plan<M: Adaptable>(
-    config: &AdapterConfig,
-    model: &M,
-) -> Result<AdapterPlan, LoraError> {
-    let modules = modules(model);
-    let embedding = modules.iter().find(|module| module.kind == ModuleKind::Embedding);
-    let embedding = embedding.map(|module| module.path.as_str()).unwrap_or_default();
-    let tied = |module: &str| Err(LoraError::TiedWeights { module: module.to_owned() });
-    let (is_tied, lora) = (model.is_head_tied(), config.as_lora());
-    let is_ensured = lora.is_some_and(LoraConfig::ensure_weight_tying);
-    let mut config = config.clone();
-    if is_tied && config.targets(HEAD) || is_tied && config.saves(HEAD) && !is_ensured {
-        return tied(HEAD);
-    }
-    if is_tied && config.saves(HEAD) {
-        // It has no weight of its own: its name stands for the embedding's.
-        config = config.with_saved_instead(HEAD, embedding);
-    }
-    let plan = plan(&config, &modules, model.model_type())?;
-    let adapts = plan.adapted.iter().any(|module| module.path == embedding);
-    let saves = plan.saved.iter().any(|path| path == embedding);
-    if is_tied && (adapts || saves && !is_ensured) {
-        return tied(embedding);
-    }
-    if let Some(lora) = config.as_lora() {
-        let fields = [("use_dora", lora.use_dora()), ("lora_bias", lora.lora_bias())];
-        if let Some((field, _)) = fields.into_iter().find(|(_, is_on)| adapts && *is_on) {
-            return Err(LoraError::config(field, true, "false, because target_modules has the embedding"));
-        }
-        if let Some(tokens) = lora.trainable_token_indices() {
-            check_tokens(tokens, model, embedding, adapts || saves)?;
-        }
-    }
-    Ok(plan)
-}
-
-fn check_tokens<M: Adaptable>(
-    tokens: &[u32],
-    model: &M,
-    embedding: &str,
-    is_taken: bool,
-) -> Result<(), LoraError> {
-    let field = "trainable_token_indices";
-    if is_taken {
-        let wanted = format!("nothing, because target_modules or modules_to_save has {embedding}");
-        return Err(LoraError::config(field, "given", &wanted));
-    }
-    let mut vocab = 0;
-    model.clone().sites(&mut |_, site| {
-        if let Site::Embedding(embedding) = site {
-            vocab = embedding.weight.lazy_shape().dims::<2>()[0];
-        }
-    });
-    match tokens.iter().find(|&&token| token as usize >= vocab) {
-        Some(token) => Err(LoraError::config(field, token, &format!("tokens below {vocab}"))),
-        None => Ok(()),
-    }
-}
-
-/// The name of the embedding's weight, if it is saved whole and the head's too.
-fn tied_embedding<M: Adaptable>(model: &M, plan: &AdapterPlan) -> Option<String> {
-    let modules = modules(model);
-    let mut embeddings = modules.iter().filter(|module| module.kind == ModuleKind::Embedding);
-    let found = embeddings.find(|module| plan.saved.contains(&module.path));
-    found.filter(|_| model.is_head_tied()).map(|module| format!("{}.weight", module.path))
-}
-
 pub(crate) fn install<M: Adaptable>(
     config: &AdapterConfig,
     mut model: M,
@@ -338,95 +254,6 @@ pub(crate) fn install<M: Adaptable>(
     let (trained, total) = count_parameters(&model);
     let AdapterPlan { adapted, saved, biases, .. } = plan;
     (model, AttachReport { adapted, saved, biases, trainable: trained, total })
-}
-
-/// What new adapters of projections are made of.
-struct Make<'a> {
-    config: &'a AdapterConfig,
-    plan: &'a AdapterPlan,
-    shared: Option<&'a SharedProjection>,
-    start: Start<'a>,
-    device: &'a Device,
-}
-
-impl Make<'_> {
-    fn adapter(&self, module: &AdaptedModule, projection: &Projection) -> Adapter {
-        let ([out, inn], path, r) = (projection.dims(), &module.path, module.r);
-        match self.config {
-            AdapterConfig::Lora(config) => {
-                let (a, b) = match self.start {
-                    Start::Fresh { factors, .. } => factors(module, [out, inn]),
-                    Start::Empty => {
-                        let zeros = |shape: [usize; 2]| Tensor::zeros(shape, (self.device, DType::F32));
-                        (zeros([r, inn]), zeros([out, r]))
-                    }
-                };
-                let mut lora = LoraAdapter::new(path, a, b, module.scaling, config.lora_dropout(), true);
-                if config.lora_bias() {
-                    lora = lora.with_zero_bias();
-                }
-                if config.lora_fa() {
-                    lora = lora.with_frozen_a();
-                }
-                match config.use_dora() {
-                    true => Adapter::Dora(DoraAdapter::new(lora, &projection.weight.as_frozen())),
-                    false => Adapter::Lora(lora),
-                }
-            }
-            AdapterConfig::Ia3(_) => {
-                let is_feedforward = self.plan.feedforward.contains(path);
-                Adapter::Ia3(Ia3Adapter::new([out, inn], is_feedforward, self.device))
-            }
-            AdapterConfig::Vera(config) => {
-                let shared = self.shared.cloned().expect("VeRA's matrices are made before its modules");
-                let (d_initial, dropout) = (config.d_initial(), config.vera_dropout());
-                Adapter::Vera(VeraAdapter::new(path, [out, inn], shared, d_initial, dropout))
-            }
-        }
-    }
-}
-
-/// LoRA on the embedding starts the other way round than on a projection: `A = 0`, `B ~ N(0, 1)`.
-fn embedding_adapter(
-    config: &LoraConfig,
-    module: &AdaptedModule,
-    [vocab, hidden]: [usize; 2],
-    start: Start<'_>,
-    device: &Device,
-) -> EmbeddingAdapter {
-    let r = module.r;
-    let normal = |factor: u64, count: usize| match start {
-        Start::Fresh { seed, .. } => {
-            init::normal(&mut init::generator(seed, &module.path, factor), count, 1.0)
-        }
-        Start::Empty => vec![0.0; count],
-    };
-    let a = match config.init_lora_weights() {
-        InitLoraWeights::Random => normal(0, r * vocab),
-        _ => vec![0.0; r * vocab],
-    };
-    let (a, b) = (matrix(a, [r, vocab], device), matrix(normal(1, hidden * r), [hidden, r], device));
-    EmbeddingAdapter::Lora(LoraEmbedding::new(a, b, module.scaling))
-}
-
-/// VeRA's matrices, as large as the largest of the adapted modules wants.
-fn new_projection<M: Adaptable>(
-    config: &AdapterConfig,
-    model: &mut M,
-    plan: &AdapterPlan,
-    device: &Device,
-) -> Option<SharedProjection> {
-    let AdapterConfig::Vera(config) = config else { return None };
-    let mut largest = [0, 0];
-    model.sites(&mut |path, site| {
-        if let Site::Projection(projection) | Site::Head(projection) = site
-            && plan.adapted.iter().any(|module| module.path == path)
-        {
-            let [out, inn] = projection.dims();
-            largest = [out.max(largest[0]), inn.max(largest[1])];
-        }
-    });
-    Some(SharedProjection::random(config.r(), largest, config.projection_prng_key(), device))
 }
 
 /// VeRA's matrices with their keys, if they are saved.

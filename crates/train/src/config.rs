@@ -273,6 +273,15 @@ pub struct LoraSection {
     pub bias: BiasMode,
     /// Whether the scale is `lora_alpha / √r` (rank-stabilised LoRA). Default false.
     pub use_rslora: bool,
+    /// Whether the rows of the adapted weights get trained norms (DoRA). Default false.
+    pub use_dora: bool,
+    /// Whether `B` has a trained bias. Default false.
+    pub lora_bias: bool,
+    /// Whether only `B` is trained (LoRA-FA): less memory. Default false.
+    pub lora_fa: bool,
+    /// Tokens whose rows of the embedding are trained. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trainable_token_indices: Option<Vec<u32>>,
     /// Modules that are trained whole and saved with the adapter. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modules_to_save: Option<Vec<String>>,
@@ -292,6 +301,10 @@ impl Default for LoraSection {
             alpha_pattern: Vec::new(),
             bias: BiasMode::None,
             use_rslora: false,
+            use_dora: false,
+            lora_bias: false,
+            lora_fa: false,
+            trainable_token_indices: None,
             modules_to_save: None,
         }
     }

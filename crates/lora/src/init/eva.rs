@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::{
-    Adaptable, AdaptedModule, AttachReport, InitLoraWeights, LoraConfig, LoraError, Site, TargetModules,
-    attach::{Start, checked_plan, install, matrix},
+    Adaptable, AdaptedModule, AdapterConfig, AttachReport, InitLoraWeights, LoraConfig, LoraError, Site,
+    TargetModules,
+    attach::{install, matrix},
+    checked_plan::checked_plan,
     error::Problem,
     init::incremental::IncrementalPca,
     linalg::Matrix,
+    make::Start,
     parameters::check_plain,
 };
 

@@ -7,7 +7,8 @@ use burnisher_kernels::{EightBitWeight, FourBitWeight};
 use burnisher_quant::{Int8Weight, QuantConfig, QuantError};
 
 use crate::{
-    Adaptable, AdaptedModule, AdapterPlan, InitLoraWeights, LoraConfig, LoraError, Projection, Site, Weight,
+    Adaptable, AdaptedModule, AdapterConfig, AdapterPlan, InitLoraWeights, LoraConfig, LoraError, Projection,
+    Site, Weight,
     error::Problem,
     init::decompose::{Split, loftq, olora, pissa},
     linalg::Matrix,

@@ -49,6 +49,9 @@ impl LoraSection {
             .with_alpha_pattern(self.alpha_pattern.clone())
             .with_bias(bias)
             .with_use_rslora(self.use_rslora)
+            .with_use_dora(self.use_dora)
+            .with_lora_bias(self.lora_bias)
+            .with_lora_fa(self.lora_fa)
             .with_task_type("CAUSAL_LM");
         if let Some(targets) = &self.target_modules {
             config = config.with_target_modules(targets.into());
@@ -58,6 +61,9 @@ impl LoraSection {
         }
         if let Some(layers) = &self.layers_to_transform {
             config = config.with_layers_to_transform(layers.clone());
+        }
+        if let Some(tokens) = &self.trainable_token_indices {
+            config = config.with_trainable_token_indices(tokens.iter().copied());
         }
         if let Some(modules) = &self.modules_to_save {
             config = config.with_modules_to_save(modules.clone());

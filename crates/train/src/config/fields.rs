@@ -258,6 +258,20 @@ const LORA: &[Field] = &[
         "Which biases of the base model are trained: \"none\", \"all\" or \"lora_only\" (of adapted modules).",
     ),
     default("use_rslora", Kind::Flag, "false", "Rank-stabilised LoRA: scale by lora_alpha / sqrt(r)."),
+    default("use_dora", Kind::Flag, "false", "DoRA: the rows of the adapted weights get trained norms."),
+    default(
+        "lora_bias",
+        Kind::Flag,
+        "false",
+        "Whether B has a trained bias. It can only be merged where the projection has a bias.",
+    ),
+    default("lora_fa", Kind::Flag, "false", "LoRA-FA: only B is trained, which takes less memory."),
+    optional(
+        "trainable_token_indices",
+        Kind::WholeList,
+        "[32000, 32001]",
+        "Tokens whose rows of the embedding are trained, such as new ones.",
+    ),
     optional(
         "modules_to_save",
         Kind::TextList,
@@ -421,6 +435,7 @@ mod tests {
             exclude_modules: Some(names),
             layers_to_transform: Some(vec![0]),
             modules_to_save: Some(vec!["lm_head".to_owned()]),
+            trainable_token_indices: Some(vec![0]),
             ..LoraSection::default()
         });
         run.train.max_steps = Some(1);
