@@ -1,5 +1,6 @@
 //! Models against transformers' values, and checkpoints that lie.
 
+mod changed_configs;
 mod checkpoint;
 mod config;
 mod generate;
@@ -7,6 +8,5 @@ mod gguf;
 mod init;
 mod load;
 mod logits;
-mod longrope;
 mod sample;
 mod support;
