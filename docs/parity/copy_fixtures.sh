@@ -4,7 +4,7 @@
 # Everything else is read from FIXTURES by tests that say `skipped` where it is absent. Left out for size: the other
 # variants (modules_to_save_lm_head is a part of modules_to_save_embed_and_head), lora_all_linear of the models other
 # than llama2, most merged.safetensors of llama2's variants, tokenizer.model (but for the tokenizers' own test), the chat
-# templates of the trl wheel, and the large quant4 weights. longrope/ is made by longrope.py and stays as it is.
+# templates of the trl wheel, and the large quant4 weights. changed_configs.json is made by changed_configs.py.
 set -euo pipefail
 shopt -s nullglob
 

@@ -309,9 +309,9 @@ mod tests {
     #[test]
     fn each_feature_is_found() {
         let with = |change: fn(LoraConfig) -> LoraConfig| {
-            let mut files = plain();
-            files.config = change(files.config);
-            runtimes(&files)
+            let PeftFiles { config, tensors } = plain();
+            let lora = config.lora().expect("a LoRA adapter").clone();
+            runtimes(&PeftFiles { config: change(lora).into(), tensors })
         };
         let all = [(Vllm, Refused), (MistralRs, Refused), (LlamaCpp, Refused)];
         assert_eq!(with(|config| config.with_bias(crate::Bias::All)), all);
@@ -328,9 +328,9 @@ mod tests {
         assert_eq!(with(|config| config.with_rank_pattern([("k_proj", 4)])), []);
 
         let mut wide = plain();
-        wide.config.r = 64;
+        wide.config = LoraConfig::new(64).with_lora_alpha(64.0).into();
         assert_eq!(runtimes(&wide), [(Vllm, NeedsOption)]);
-        wide.config.r = 1024;
+        wide.config = LoraConfig::new(1024).with_lora_alpha(1024.0).into();
         assert_eq!(runtimes(&wide), [(Vllm, Refused)]);
 
         let mut dora = plain();

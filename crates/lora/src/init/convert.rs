@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
-    Adaptable, AdapterTensor, InitLoraWeights, LoraConfig, LoraError, PeftFiles, Projection, Site, Weight,
+    Adaptable, AdapterTensor, InitLoraWeights, LoraConfig, LoraError, PeftFiles, Projection, Site,
     attach::peft_files, error::Problem, peft::keys,
 };
 

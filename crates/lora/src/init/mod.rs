@@ -14,6 +14,6 @@ pub use self::{
     settings::{EvaConfig, LoftqConfig},
 };
 pub(crate) use self::{
-    random::{factors, generator, unit},
+    random::{factors, generator, normal, unit},
     start::{InitialFactors, start},
 };

@@ -385,7 +385,7 @@ fn an_all_linear_adapter_is_saved_with_the_layers_it_stood_for() {
     save_module_peft(&model, &config, dir.path()).unwrap();
     let read = PeftFiles::read(dir.path()).unwrap().config;
     let layers = ["blocks.0.query", "blocks.0.value", "blocks.1.query", "blocks.1.value", "head"];
-    assert_eq!(read.target_modules(), Some(&TargetModules::suffixes(layers)));
+    assert_eq!(read.lora().unwrap().target_modules(), Some(&TargetModules::suffixes(layers)));
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn factor<'a>(files: &'a PeftFiles, module: &str, part: &str) -> &'a AdapterTens
 /// `s·B·A` of a module, in f64.
 fn delta(files: &PeftFiles, module: &str) -> Vec<f64> {
     let (a, b) = (factor(files, module, "lora_A"), factor(files, module, "lora_B"));
-    let (_, scaling) = files.config.scaling_for(module).unwrap();
+    let (_, scaling) = files.config.lora().unwrap().scaling_for(module).unwrap();
     let ([r, inn], [out, _]) = (a.shape[..].try_into().unwrap(), b.shape[..].try_into().unwrap());
     let mut delta = vec![0.0; out * inn];
     for row in 0..out {
@@ -99,10 +99,13 @@ fn peft_arithmetic_gives_the_numbers_of_peft() {
     for case in reference.cases.iter().filter(|case| case["seeded"].is_null()) {
         let id = case["id"].as_str().unwrap();
         let files = reference.combined(case, CombineArithmetic::Peft, 0);
-        assert_eq!(Some(files.config.r() as u64), case["r"].as_u64(), "{id}");
-        assert_eq!(Some(files.config.lora_alpha()), case["lora_alpha"].as_f64(), "{id}");
+        assert_eq!(Some(files.config.lora().unwrap().r() as u64), case["r"].as_u64(), "{id}");
+        assert_eq!(Some(files.config.lora().unwrap().lora_alpha()), case["lora_alpha"].as_f64(), "{id}");
         for module in modules(&files) {
-            assert_eq!(Some(files.config.scaling_for(&module).unwrap().1), case["scaling"][&module].as_f64());
+            assert_eq!(
+                Some(files.config.lora().unwrap().scaling_for(&module).unwrap().1),
+                case["scaling"][&module].as_f64()
+            );
             for part in ["lora_A", "lora_B"] {
                 if let Some(wanted) = reference.tensors.get(&format!("{id}.{module}.{part}")) {
                     let found = &factor(&files, &module, part).values;
@@ -194,7 +197,7 @@ fn adapter(r: usize, alpha: f64, rslora: bool, [out, inn]: [usize; 2], values: &
     let a = AdapterTensor::new([r, inn], (0..r * inn).map(value).collect());
     let b = AdapterTensor::new([out, r], (0..out * r).map(|index| value(index * 3 + 1)).collect());
     let key = |part: &str| format!("base_model.model.q.{part}.weight");
-    PeftFiles { config, tensors: [(key("lora_A"), a), (key("lora_B"), b)].into() }
+    PeftFiles { config: config.into(), tensors: [(key("lora_A"), a), (key("lora_B"), b)].into() }
 }
 
 proptest! {
@@ -216,7 +219,7 @@ proptest! {
             .collect();
         let parts: Vec<(&PeftFiles, f64)> = adapters.iter().zip(weights).collect();
         let sum = combine(&parts, &CombineConfig::new(CombinationType::Cat)).unwrap();
-        prop_assert_eq!(sum.config.r(), ranks.iter().sum::<usize>());
+        prop_assert_eq!(sum.config.lora().unwrap().r(), ranks.iter().sum::<usize>());
         let mut wanted = vec![0.0; shape[0] * shape[1]];
         let mut size = 0.0_f64;
         for (files, weight) in &parts {
@@ -226,7 +229,7 @@ proptest! {
         }
         // Terms may cancel within a delta: 9 is the largest product of two values.
         let terms = parts.iter().map(|(files, weight)| {
-            let (r, scaling) = files.config.scaling_for("q").unwrap();
+            let (r, scaling) = files.config.lora().unwrap().scaling_for("q").unwrap();
             weight.abs() * scaling * r as f64 * 9.0
         });
         let bound = f64::from(f32::EPSILON) * (terms.sum::<f64>() + size);
@@ -270,7 +273,8 @@ fn adapters_that_do_not_fit_are_all_named() {
         .tensors
         .insert("base_model.model.q.lora_magnitude_vector".into(), AdapterTensor::new([4], vec![1.0; 4]));
     magnitude.tensors.get_mut("base_model.model.q.lora_A.weight").unwrap().values[0] = f32::INFINITY;
-    magnitude.config = magnitude.config.with_init_lora_weights(InitLoraWeights::Pissa);
+    let config = magnitude.config.lora().unwrap().clone();
+    magnitude.config = config.with_init_lora_weights(InitLoraWeights::Pissa).into();
     assert_eq!(problems(&[(&magnitude, 1.0)], cat).len(), 3);
     assert_eq!(
         problems(&[(&adapter(4, 4.0, false, [4, 3], &values), 1.0)], CombinationType::Svd),
@@ -299,7 +303,7 @@ fn a_combination_is_written_and_read_like_any_adapter() {
     let (a, b) = (adapter(1, 2.0, true, [3, 4], &values), adapter(2, 3.0, true, [3, 4], &values));
     let files = combine(&[(&a, 0.5), (&b, 2.0)], &CombineConfig::new(CombinationType::Linear)).unwrap();
     // The scaling of the result is 1, whatever the adapters had.
-    assert_eq!(files.config.scaling_for("q").unwrap(), (3, 1.0));
+    assert_eq!(files.config.lora().unwrap().scaling_for("q").unwrap(), (3, 1.0));
     let dir = tempfile::tempdir().unwrap();
     files.write(dir.path()).unwrap();
     assert_eq!(PeftFiles::read(dir.path()).unwrap().tensors, files.tensors);

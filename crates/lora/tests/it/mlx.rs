@@ -48,10 +48,10 @@ fn an_adapter_of_mlx_lm_is_transposed_and_its_scale_becomes_alpha() {
     let tensor = |part: &str| &files.tensors[&format!("base_model.model.{Q}.{part}.weight")];
     assert_eq!(*tensor("lora_A"), AdapterTensor::new([2, 3], vec![1.0, 3.0, 5.0, 2.0, 4.0, 6.0]));
     assert_eq!(*tensor("lora_B"), AdapterTensor::new([1, 2], vec![7.0, 8.0]));
-    assert_eq!(files.config.scaling_for(Q).unwrap(), (2, 20.0));
-    assert_eq!(files.config.lora_alpha(), 40.0);
-    assert_eq!(files.config.lora_dropout(), 0.1);
-    assert_eq!(files.config.target_modules(), Some(&TargetModules::suffixes([Q])));
+    assert_eq!(files.config.lora().unwrap().scaling_for(Q).unwrap(), (2, 20.0));
+    assert_eq!(files.config.lora().unwrap().lora_alpha(), 40.0);
+    assert_eq!(files.config.lora().unwrap().lora_dropout(), 0.1);
+    assert_eq!(files.config.lora().unwrap().target_modules(), Some(&TargetModules::suffixes([Q])));
 }
 
 #[test]
@@ -78,8 +78,8 @@ fn adapters_of_peft_go_there_and_back() {
         assert_eq!(again.tensors, files.tensors, "{name}");
         for module in files.tensors.keys().filter_map(|key| key.strip_suffix(".lora_A.weight")) {
             let module = module.trim_start_matches("base_model.model.");
-            let (r, scaling) = files.config.scaling_for(module).unwrap();
-            let (r_again, scaling_again) = again.config.scaling_for(module).unwrap();
+            let (r, scaling) = files.config.lora().unwrap().scaling_for(module).unwrap();
+            let (r_again, scaling_again) = again.config.lora().unwrap().scaling_for(module).unwrap();
             assert_eq!(r_again, r, "{name}");
             assert!((scaling_again - scaling).abs() <= 1e-12 * scaling.abs(), "{name}");
         }

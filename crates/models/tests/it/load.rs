@@ -63,7 +63,7 @@ fn default_targets_are_queries_and_values() {
         let dir = fixture(&format!("models/{name}"));
         let model = CausalLm::from_pretrained(dir, &LoadConfig::new(), &device()).unwrap();
         let layers = model.config().num_hidden_layers;
-        match attach(&LoraConfig::new(4), model, 1, &device()) {
+        match attach(LoraConfig::new(4), model, 1, &device()) {
             Ok((_, report)) => {
                 assert_eq!((report.adapted.len(), name != "phi3"), (2 * layers, true), "{name}")
             }

@@ -1,5 +1,6 @@
 //! Models against transformers' values, and checkpoints that lie.
 
+mod changed_configs;
 mod checkpoint;
 mod config;
 mod export;
@@ -8,7 +9,6 @@ mod gguf;
 mod init;
 mod load;
 mod logits;
-mod longrope;
 mod quantize;
 mod sample;
 mod support;

@@ -157,15 +157,15 @@ fn a_converted_adapter_does_on_the_original_base_what_the_other_does_on_its_own(
         let plain = tempfile::tempdir().unwrap();
         save_peft_converted(&model, &config, plain.path()).unwrap();
         let (loaded, loaded_config, _) = load_peft(plain.path(), base(None), false, &device()).unwrap();
-        assert_eq!(loaded_config.init_lora_weights(), InitLoraWeights::Kaiming);
-        assert_eq!(loaded_config.r(), 8);
+        assert_eq!(loaded_config.lora().unwrap().init_lora_weights(), InitLoraWeights::Kaiming);
+        assert_eq!(loaded_config.lora().unwrap().r(), 8);
         assert_near(&logits(&loaded), &trained, 2e-4, &format!("{init:?} converted"));
 
         // As it is, the adapter changes the base again when it is loaded, and is trained on and converted from there.
         let dir = tempfile::tempdir().unwrap();
         save_peft(&model, &config, dir.path()).unwrap();
         let (loaded, loaded_config, _) = load_peft(dir.path(), base(None), true, &device()).unwrap();
-        assert_eq!(loaded_config.init_lora_weights(), init);
+        assert_eq!(loaded_config.lora().unwrap().init_lora_weights(), init);
         assert_near(&logits(&loaded), &trained, 1e-6, &format!("{init:?} as it is"));
         assert_eq!(
             initial_adapter(&loaded, &config).unwrap().tensors,
@@ -333,5 +333,5 @@ fn eva_starts_from_inputs_and_moves_ranks() {
     save_peft(&model, start.config(), dir.path()).unwrap();
     let (loaded, loaded_config, _) = load_peft(dir.path(), base(None), true, &device()).unwrap();
     assert_eq!(parameters(&loaded), found);
-    assert_eq!(loaded_config.eva_config(), EvaConfig::default());
+    assert_eq!(loaded_config.lora().unwrap().eva_config(), EvaConfig::default());
 }
