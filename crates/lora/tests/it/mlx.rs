@@ -92,7 +92,7 @@ fn number_types_stay() {
     let tensor = |shape: [usize; 2]| AdapterTensor::new(shape, vec![0.5; 4]).with_dtype(AdapterDtype::BF16);
     let config = LoraConfig::new(2).with_target_modules(TargetModules::suffixes(["q_proj"]));
     let tensors = [(key("lora_A"), tensor([2, 2])), (key("lora_B"), tensor([2, 2]))];
-    let files = PeftFiles { config, tensors: tensors.into() };
+    let files = PeftFiles { config: config.into(), tensors: tensors.into() };
     let dir = tempfile::tempdir().unwrap();
     files.write_mlx(dir.path()).unwrap();
     assert_eq!(PeftFiles::read_mlx(dir.path()).unwrap().tensors, files.tensors);
@@ -153,7 +153,7 @@ fn what_mlx_lm_has_no_place_for_is_named() {
         assert!(error.to_string().contains(wanted), "{name}: {error}");
     }
     let config = LoraConfig::new(2).with_init_lora_weights(InitLoraWeights::Olora);
-    let empty = PeftFiles { config, tensors: Default::default() };
+    let empty = PeftFiles { config: config.into(), tensors: Default::default() };
     assert!(
         matches!(empty.write_mlx(dir.path()), Err(LoraError::Convert { problems, .. }) if problems.len() == 1)
     );

@@ -366,7 +366,7 @@ proptest! {
 fn lora_plus_steps_by_group() {
     let load = LoadConfig::new();
     let base = CausalLm::from_pretrained(fixture("models/llama3"), &load, &device()).unwrap();
-    let model = perturbed(attach(&LoraConfig::new(4), base, 3, &device()).unwrap().0);
+    let model = perturbed(attach(LoraConfig::new(4), base, 3, &device()).unwrap().0);
     let loraplus = Some(LoraPlus::new(16.0, 1e-6, 0.01));
     let groups = ParameterGroups { decay: DecayRule::SkipNormsAndBiases, loraplus };
     let mut optimizer = Optimizer::new(Sgd { momentum: 0.0, weight_decay: 0.1 }, groups);
