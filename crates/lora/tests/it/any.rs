@@ -406,9 +406,13 @@ fn files_that_do_not_fit_are_refused_with_every_difference() {
     let error = load_module_peft(dir.path(), Classifier::new(&device), false).unwrap_err();
     let LoraError::TensorMismatch(problems) = &error else { panic!("{error}") };
     assert_eq!(problems.missing, [key("blocks.0.query.lora_A.weight")]);
-    assert_eq!(problems.unexpected, [key("embed.base_layer.weight"), key("head.lora_A.weight")]);
-    assert_eq!(problems.shapes.len(), 1);
-    assert_eq!((&problems.shapes[0].found, &problems.shapes[0].wanted), (&vec![VOCAB, 2], &vec![2, VOCAB]));
+    assert_eq!(problems.unexpected, [key("head.lora_A.weight")]);
+    let shapes: Vec<_> =
+        problems.shapes.iter().map(|shape| (shape.name.as_str(), &*shape.found, &*shape.wanted)).collect();
+    let (table, a) = (key("embed.base_layer.weight"), key("embed.lora_embedding_A"));
+    let wanted: [(&str, &[usize], &[usize]); 2] =
+        [(&table, &[1, 1], &[VOCAB, WIDTH]), (&a, &[VOCAB, 2], &[2, VOCAB])];
+    assert_eq!(shapes, wanted);
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn what_cannot_be_converted_is_an_error() {
     let patterns = patterns.with_rank_pattern([("layers.0.self_attn.q_proj", 2)]);
     assert!(saved(&patterns, None).to_string().contains("with rank_pattern or alpha_pattern"));
     let olora = plain.with_init_lora_weights(InitLoraWeights::Olora);
-    assert!(saved(&olora, Some(QuantConfig::nf4())).to_string().contains("in 4 bits"));
+    assert!(saved(&olora, Some(QuantConfig::nf4())).to_string().contains("quantized again"));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn initialisations_that_do_not_fit_name_every_module() {
     for init in [InitLoraWeights::Pissa, InitLoraWeights::Loftq] {
         let message =
             try_attach(targets(LoraConfig::new(4)).with_init_lora_weights(init), Some(QuantConfig::nf4()));
-        assert_eq!(message.matches("found a weight in 4 bits, wanted a dense one").count(), 4, "{message}");
+        assert_eq!(message.matches("found a quantized weight, wanted a dense one").count(), 4, "{message}");
     }
     let message =
         try_attach(targets(LoraConfig::new(5)).with_init_lora_weights(InitLoraWeights::Orthogonal), None);
