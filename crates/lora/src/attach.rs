@@ -13,7 +13,7 @@ use crate::{
     TrainableTokens,
     adapter::SharedProjection,
     checked_plan::{HEAD, HEAD_WEIGHT, checked_plan, tied_embedding},
-    count_parameters,
+    count_parameters, fingerprint,
     init::{self, InitialFactors},
     make::{Make, Start, embedding_adapter, new_projection},
     parameters::{ParameterMut, check_plain, compute_dtype},
@@ -86,7 +86,8 @@ pub fn attach<M: Adaptable>(
 ///
 /// # Errors
 /// [`LoraError::TensorMismatch`] listing every missing, unexpected and mis-shaped tensor (an adapter of
-/// another base shows up here); errors of files and of the configuration.
+/// another base shows up here if its shapes differ); [`LoraError::OtherBase`] for one of the same shape, if Burnisher
+/// wrote the files; errors of files and of the configuration.
 pub fn load_peft<M: Adaptable>(
     dir: impl AsRef<Path>,
     mut model: M,
@@ -96,6 +97,7 @@ pub fn load_peft<M: Adaptable>(
     check_plain(&mut model)?;
     let mut files = PeftFiles::read(dir.as_ref())?;
     let plan = checked_plan(&files.config, &model)?;
+    fingerprint::check(dir.as_ref(), &fingerprint::of(&model, &plan))?;
     // As PEFT does: the adapter was trained beside what its initialisation left of the base.
     init::start(&files.config, &mut model, &plan, device)?;
     // Attach an empty adapter first: the model then tells which tensors the files must hold.
@@ -148,6 +150,8 @@ pub fn load_peft<M: Adaptable>(
 /// initialisation, as PEFT's do; [`load_peft`] and PEFT apply it to the base again. For programs that do not, there
 /// is [`save_peft_converted`](crate::save_peft_converted).
 ///
+/// base_fingerprint.json beside them holds some numbers of the base, by which [`load_peft`] knows it.
+///
 /// # Errors
 /// [`LoraError::NoAdapter`] for a module that `config` chooses and that has none; errors of files, with the
 /// path; files that were there before stay whole.
@@ -156,7 +160,9 @@ pub fn save_peft<M: Adaptable>(
     config: impl Into<AdapterConfig>,
     dir: impl AsRef<Path>,
 ) -> Result<(), LoraError> {
-    peft_files(model, &config.into())?.write(dir.as_ref())
+    let (config, dir) = (config.into(), dir.as_ref());
+    peft_files(model, &config)?.write(dir)?;
+    fingerprint::write(dir, &fingerprint::of(model, &checked_plan(&config, model)?))
 }
 
 /// What [`save_peft`] writes.

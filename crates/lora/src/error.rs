@@ -200,6 +200,19 @@ pub enum LoraError {
         parameters: Vec<String>,
     },
 
+    /// An adapter was trained on another base than the one it was to be loaded onto. Everything that differs.
+    #[error(
+        "the adapter was trained on another base: {}; to load it all the same remove {}",
+        listed(.problems),
+        .path.display()
+    )]
+    OtherBase {
+        /// The file with the numbers of the base.
+        path: PathBuf,
+        /// Every parameter whose size differs.
+        problems: Vec<Problem>,
+    },
+
     /// An initialisation that does not fit some modules. All of them.
     #[error("init_lora_weights {init} does not fit: {}", listed(.problems))]
     Init {

@@ -43,6 +43,7 @@ mod config;
 mod config_json;
 mod embedding;
 mod error;
+mod fingerprint;
 mod ia3_config;
 mod init;
 mod linalg;

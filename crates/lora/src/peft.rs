@@ -419,6 +419,14 @@ pub(crate) fn stage(dir: &Path, path: &Path, bytes: &[u8]) -> Result<NamedTempFi
     Ok(file)
 }
 
+/// A file in an existing directory, whole or not at all.
+pub(crate) fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), LoraError> {
+    let path = dir.join(name);
+    let staged = stage(dir, &path, bytes)?;
+    staged.persist(&path).map_err(|error| LoraError::Write { path, source: error.error })?;
+    sync_dir(dir).map_err(|source| LoraError::Write { path: dir.into(), source })
+}
+
 /// Makes the renames in a directory last. Windows has no such operation.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { fs::File::open(dir)?.sync_all() } else { Ok(()) }

@@ -70,7 +70,7 @@ pub struct ModelSection {
     pub dtype: ComputeDtype,
     /// How the frozen projections are stored. Default `none`: as in `dtype`.
     pub quant: BaseQuant,
-    /// With `quant`: whether the scales of the blocks are quantized too. Default true.
+    /// With `nf4` and `fp4`: whether the scales of the blocks are quantized too. Default true.
     pub double_quant: bool,
     /// Which activations of a block training keeps; the others are computed again in the backward pass, with the same
     /// result. Default `none`: all are kept.
@@ -124,6 +124,10 @@ pub enum BaseQuant {
     None,
     /// In 4 bits, NF4 with blocks of 64 (QLoRA).
     Nf4,
+    /// In 4 bits, bitsandbytes' FP4 with blocks of 64.
+    Fp4,
+    /// In 8 bits with a scale per row, inputs quantized as well (LLM.int8).
+    Int8,
 }
 
 /// The section `data`: the records, and how they become rows of tokens.

@@ -10,7 +10,7 @@ use burnisher_data::{
 };
 use burnisher_lora::{AttachReport, attach, save_peft, train_all};
 use burnisher_models::{
-    CausalLm, Checkpoint, GradientCheckpointing, LoadConfig, WriteOptions, copy_tokenizer_files,
+    CausalLm, Checkpoint, GradientCheckpointing, LoadConfig, Quantize, WriteOptions, copy_tokenizer_files,
 };
 use burnisher_quant::QuantConfig;
 
@@ -265,8 +265,11 @@ fn load_config(config: &RunConfig) -> LoadConfig {
         ComputeDtype::F16 => burnisher_models::ComputeDtype::F16,
     };
     let load = LoadConfig::new().with_dtype(dtype);
+    let four_bit = |quant: QuantConfig| quant.with_double_quant(config.model.double_quant);
     match config.model.quant {
         BaseQuant::None => load,
-        BaseQuant::Nf4 => load.with_quantize(QuantConfig::nf4().with_double_quant(config.model.double_quant)),
+        BaseQuant::Nf4 => load.with_quantize(four_bit(QuantConfig::nf4())),
+        BaseQuant::Fp4 => load.with_quantize(four_bit(QuantConfig::fp4())),
+        BaseQuant::Int8 => load.with_quantize(Quantize::int8()),
     }
 }

@@ -350,3 +350,89 @@ fn export_writes_a_directory_and_a_gguf_file() {
         fail(&["export", &model, "--out", &format!("{path}-2"), "--quant", "int8", "--no-double-quant"]);
     assert!(error.contains("--no-double-quant is for nf4 and fp4"), "{error}");
 }
+
+/// Resident memory without the pages of files, in KiB, at its highest while a child runs.
+#[cfg(target_os = "linux")]
+fn peak_of(args: &[&str]) -> u64 {
+    let mut child = crate::support::program().args(args).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut peak = 0;
+    let status = loop {
+        let text = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let held = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let held = held.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0);
+        peak = peak.max(held);
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    };
+    assert!(status.success(), "{args:?}");
+    peak
+}
+
+/// A checkpoint of twice as many layers takes no more memory to quantize or to merge into.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_does_not_grow_with_the_checkpoint() {
+    use burnisher::models::{
+        CheckpointDtype, LlamaShape, ModelConfig, TensorEntry, WriteOptions, write_checkpoint, write_config,
+    };
+
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    // [out, in] of the largest weight, which is read as f32: 12 MiB.
+    let (hidden, inner) = (1024, 3072);
+    let mut peaks = Vec::new();
+    for layers in [6, 12] {
+        let shape = LlamaShape {
+            vocab_size: 512,
+            hidden_size: hidden,
+            intermediate_size: inner,
+            num_hidden_layers: layers,
+            num_attention_heads: 8,
+            num_key_value_heads: 8,
+            tie_word_embeddings: true,
+            dtype: CheckpointDtype::BF16,
+            ..LlamaShape::default()
+        };
+        let config = ModelConfig::llama(shape).unwrap();
+        let matrix = |out: usize, inn: usize| {
+            let values = (0..out * inn).map(|i| half::bf16::from_f32((i * 7919 % 1009) as f32 / 504.5 - 1.0));
+            let bytes: Vec<u8> = values.flat_map(half::bf16::to_le_bytes).collect();
+            TensorEntry { dtype: CheckpointDtype::BF16, shape: vec![out, inn], bytes: bytes.into() }
+        };
+        let norm = || TensorEntry { shape: vec![hidden], ..matrix(1, hidden) };
+        // Their bytes are shared: the checkpoint is large on the disk alone.
+        let (square, wide, tall) = (matrix(hidden, hidden), matrix(inner, hidden), matrix(hidden, inner));
+        let mut tensors = vec![
+            ("model.embed_tokens.weight".to_owned(), matrix(512, hidden)),
+            ("model.norm.weight".to_owned(), norm()),
+        ];
+        for layer in 0..layers {
+            let mut add = |name: &str, tensor: &TensorEntry| {
+                tensors.push((format!("model.layers.{layer}.{name}.weight"), tensor.clone()));
+            };
+            for name in ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"] {
+                add(name, &square);
+            }
+            add("mlp.gate_proj", &wide);
+            add("mlp.up_proj", &wide);
+            add("mlp.down_proj", &tall);
+            add("input_layernorm", &norm());
+            add("post_attention_layernorm", &norm());
+        }
+        let model = at(&format!("base-{layers}"));
+        write_checkpoint(&model, &tensors, &WriteOptions::new()).unwrap();
+        write_config(&model, &config).unwrap();
+        let quantize =
+            peak_of(&["quantize", &model, "--out", &at(&format!("nf4-{layers}")), "--double-quant"]);
+        let export = peak_of(&["export", &model, "--out", &at(&format!("dense-{layers}")), "--dtype", "f16"]);
+        peaks.push([quantize, export]);
+    }
+    let [small, large] = [peaks[0], peaks[1]];
+    for (small, large) in small.into_iter().zip(large) {
+        // Two weights in f32 and what a program holds anyway; the larger checkpoint has 288 MiB.
+        assert!(large < 96 << 10, "{peaks:?} KiB");
+        assert!(large < small + (12 << 10), "{peaks:?} KiB");
+    }
+}

@@ -28,7 +28,10 @@ use crate::{AdapterTensor, InitLoraWeights, LoraError, PeftFiles, error::Problem
 /// };
 ///
 /// let adapter = |a: f32, b: f32| PeftFiles {
-///     config: LoraConfig::new(1).with_lora_alpha(2.0).with_target_modules(TargetModules::suffixes(["q"])),
+///     config: LoraConfig::new(1)
+///         .with_lora_alpha(2.0)
+///         .with_target_modules(TargetModules::suffixes(["q"]))
+///         .into(),
 ///     tensors: [
 ///         ("base_model.model.q.lora_A.weight".to_owned(), AdapterTensor::new([1, 2], vec![a, 1.0])),
 ///         ("base_model.model.q.lora_B.weight".to_owned(), AdapterTensor::new([1, 1], vec![b])),

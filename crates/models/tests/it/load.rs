@@ -1,9 +1,10 @@
 //! Loading and saving whole models: precision, quantization, memory, wrong files.
 
 use burn::tensor::{Device, FloatDType};
-use burnisher_lora::{Adaptable, LoraConfig, Site, Weight, attach};
+use burnisher_lora::{Adaptable, LoraConfig, Site, Weight, attach, load_peft, save_peft};
 use burnisher_models::{
-    CausalLm, Checkpoint, ComputeDtype, LoadConfig, ModelInput, TensorEntry, WriteOptions, write_checkpoint,
+    CausalLm, Checkpoint, ComputeDtype, LoadConfig, ModelInput, Quantize, TensorEntry, WriteOptions,
+    write_checkpoint,
 };
 use burnisher_quant::QuantConfig;
 
@@ -180,4 +181,30 @@ fn a_model_with_an_unmerged_adapter_is_not_saved() {
     let error = model.save_pretrained(dir.path(), None, &WriteOptions::new()).unwrap_err().to_string();
     assert!(error.contains("not merged"), "{error}");
     assert!(!dir.path().join("model.safetensors").exists());
+}
+
+#[test]
+fn an_adapter_knows_its_base_in_any_storage() {
+    let dir = fixture("models/llama2");
+    let base = CausalLm::from_pretrained(&dir, &LoadConfig::new(), &device()).unwrap();
+    let config = base.config().clone();
+    let lora = LoraConfig::new(4);
+    let (model, _) = attach(&lora, base, 1, &device()).unwrap();
+    let adapter = tempfile::tempdir().unwrap();
+    save_peft(&model, &lora, adapter.path()).unwrap();
+
+    for load in [
+        LoadConfig::new().with_dtype(ComputeDtype::Bf16),
+        LoadConfig::new().with_quantize(QuantConfig::nf4()),
+        LoadConfig::new().with_quantize(Quantize::int8()),
+    ] {
+        let same = CausalLm::from_pretrained(&dir, &load, &device()).unwrap();
+        load_peft(adapter.path(), same, false, &device()).unwrap();
+    }
+    let other = || CausalLm::init(config.clone(), 1, &device()).unwrap();
+    let error = load_peft(adapter.path(), other(), false, &device()).unwrap_err().to_string();
+    assert!(error.starts_with("the adapter was trained on another base: "), "{error}");
+    assert!(error.contains("model.norm.weight: found a root mean square of 1.000000, wanted "), "{error}");
+    std::fs::remove_file(adapter.path().join("base_fingerprint.json")).unwrap();
+    load_peft(adapter.path(), other(), false, &device()).unwrap();
 }

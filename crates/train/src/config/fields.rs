@@ -106,15 +106,15 @@ const MODEL: &[Field] = &[
     ),
     default(
         "quant",
-        Kind::Choice(&["none", "nf4"]),
+        Kind::Choice(&["none", "nf4", "fp4", "int8"]),
         r#""none""#,
-        "How the frozen projections are stored: \"none\" (as in dtype) or \"nf4\" (4 bits, QLoRA; needs [lora]).",
+        "How the frozen projections are stored: \"none\" (as in dtype), \"nf4\" (4 bits, QLoRA), \"fp4\" or \"int8\"; all but \"none\" need [lora].",
     ),
     default(
         "double_quant",
         Kind::Flag,
         "true",
-        "With quant: whether the scales of the blocks are quantized too.",
+        "With nf4 and fp4: whether the scales of the blocks are quantized too.",
     ),
     default(
         "gradient_checkpointing",
