@@ -59,6 +59,26 @@ impl FrozenWeight {
         }
     }
 
+    /// `x·Wᵀ` with the weight as it is restored: `[n, in] -> [n, out]`, outside autodiff. A projection by LLM.int8 rounds
+    /// its input; this does not.
+    pub fn restored_product(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = x.without_autodiff();
+        match self {
+            Self::EightBit(weight) => {
+                let dtype = FloatDType::from(x.dtype());
+                let parts: Vec<Tensor<2>> = weight
+                    .dense_panels()
+                    .map(|panel| x.clone().matmul(panel.cast(dtype).transpose()))
+                    .collect();
+                match parts.is_empty() {
+                    true => Tensor::zeros([x.dims()[0], 0], (&x.device(), x.dtype())),
+                    false => Tensor::cat(parts, 1),
+                }
+            }
+            Self::Dense(_) | Self::FourBit(_) => self.project(x, &InputPanels::default()),
+        }
+    }
+
     fn device(&self) -> Device {
         match self {
             Self::Dense(weight) => weight.device().without_autodiff(),
