@@ -57,7 +57,10 @@ fn trainable(model: CausalLm, options: &Options, device: &Device) -> Result<Caus
         Targets::AllLinear => TargetModules::AllLinear,
         Targets::Full => return Ok(train_all(model)?),
     };
-    let config = LoraConfig::new(options.r).with_lora_alpha(options.alpha).with_target_modules(targets);
+    let config = LoraConfig::new(options.r)
+        .with_lora_alpha(options.alpha)
+        .with_target_modules(targets)
+        .with_use_dora(options.dora);
     Ok(attach(&config, model, SEED, device)?.0)
 }
 

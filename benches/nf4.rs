@@ -1,10 +1,11 @@
-//! Weights to NF4 and back, with plain and with double-quantized scales, on slices.
+//! Weights to NF4 and FP4 and back, with plain and with double-quantized scales, on slices.
 //!
 //! Shapes: 1024 x 1024 and 4096 x 4096, normal values in blocks of 64. Restoring writes f32 or the bits of bf16 into
 //! memory that is used again; quantizing allocates its result. The references, one element after the other on one
 //! thread, know plain scales and run at 1024 x 1024.
 //!
-//! Throughput: bytes of the f32 input for quantizing; for restoring, an element is one weight.
+//! Throughput: bytes of the f32 input for quantizing; for restoring, an element is one weight. `copy f32` is what memory
+//! does at most: a copy of as many f32, 8 bytes moved for an element, where restoring moves about 4.5.
 //!
 //! ```sh
 //! cargo bench -p burnisher-benches --bench nf4
@@ -27,9 +28,10 @@ fn weight(size: usize) -> Vec<f32> {
     normal(size, size, 0.02, 1, &Device::flex()).to_data().iter::<f32>().collect()
 }
 
-/// Plain scales, and double-quantized ones.
-fn configs() -> [(&'static str, QuantConfig); 2] {
-    [("plain", QuantConfig::nf4()), ("double", QuantConfig::nf4().with_double_quant(true))]
+/// NF4 with plain scales and with double-quantized ones, and FP4.
+fn configs() -> [(&'static str, QuantConfig); 3] {
+    let nf4 = QuantConfig::nf4();
+    [("plain", nf4), ("double", nf4.with_double_quant(true)), ("fp4", QuantConfig::fp4())]
 }
 
 fn quantize(c: &mut Criterion) {
@@ -58,6 +60,12 @@ fn dequantize(c: &mut Criterion) {
         let (mut full, mut half) = (vec![0.0f32; count], vec![0u16; count]);
         let mut group = c.benchmark_group(format!("nf4 {size}x{size}"));
         group.throughput(Throughput::Elements(count as u64));
+        group.bench_function("copy f32", |b| {
+            b.iter(|| {
+                full.copy_from_slice(black_box(&values));
+                black_box(&full);
+            });
+        });
         for (name, config) in configs() {
             let state = config.quantize(&values, [size, size]).expect("finite values quantize");
             group.bench_function(BenchmarkId::new("dequantize to f32", name), |b| {

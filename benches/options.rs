@@ -164,6 +164,9 @@ pub struct Options {
     /// The blocks' projections in NF4 with double quantization.
     #[arg(long)]
     pub qlora: bool,
+    /// DoRA in the place of LoRA.
+    #[arg(long)]
+    pub dora: bool,
     /// Timed steps.
     #[arg(long, default_value_t = 10, value_parser = positive)]
     pub steps: usize,
@@ -185,6 +188,9 @@ impl Options {
             return Err("--qlora with --targets full: weights in 4 bits cannot be trained; wanted qv or \
                         all-linear"
                 .into());
+        }
+        if self.dora && self.targets == Targets::Full {
+            return Err("--dora with --targets full: there is no adapter; wanted qv or all-linear".into());
         }
         if self.seq < 2 {
             return Err("--seq 1: found no token to predict; wanted at least 2".into());
@@ -232,6 +238,7 @@ impl Options {
             "dtype": name(self.dtype),
             "grad_ckpt": name(self.grad_ckpt),
             "qlora": self.qlora,
+            "dora": self.dora,
             "steps": self.steps,
             "warmup": self.warmup,
         })

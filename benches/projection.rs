@@ -18,10 +18,10 @@ use std::time::Duration;
 use burn::tensor::{Device, FloatDType, Tensor};
 use burnisher::{
     kernels::{
-        FourBitWeight, FrozenWeight, LoraFactors, linear, linear_reference, lora_linear,
+        EightBitWeight, FourBitWeight, FrozenWeight, LoraFactors, linear, linear_reference, lora_linear,
         lora_linear_reference,
     },
-    quant::{QuantConfig, SourceDtype},
+    quant::{Int8Weight, QuantConfig, SourceDtype},
 };
 use burnisher_benches::{backward, normal, sync, tracked};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -47,21 +47,26 @@ impl Shape {
     }
 
     /// `x` and the weight in every form.
-    fn cases(self, device: &Device) -> [(&'static str, Tensor<2>, FrozenWeight); 4] {
+    fn cases(self, device: &Device) -> [(&'static str, Tensor<2>, FrozenWeight); 6] {
         let Self(tokens, inn, out) = self;
         let x = normal(tokens, inn, 1.0, 1, device);
         let half = x.clone().cast(FloatDType::BF16);
         let dense = normal(out, inn, 0.02, 2, device);
         let values: Vec<f32> = dense.to_data().iter::<f32>().collect();
-        let nf4 = |is_double: bool| {
-            let config = QuantConfig::nf4().with_double_quant(is_double).with_source_dtype(SourceDtype::Bf16);
-            let state = config.quantize(&values, [out, inn]).expect("finite values quantize");
+        let int8 = Int8Weight::quantize(&values, [out, inn]).expect("finite values quantize");
+        let four_bit = |config: QuantConfig| {
+            let state = config
+                .with_source_dtype(SourceDtype::Bf16)
+                .quantize(&values, [out, inn])
+                .expect("finite values quantize");
             FrozenWeight::FourBit(FourBitWeight::from_state(&state, device))
         };
         [
             ("bf16", half.clone(), FrozenWeight::Dense(dense.clone().cast(FloatDType::BF16))),
-            ("nf4", half.clone(), nf4(false)),
-            ("nf4 double", half, nf4(true)),
+            ("nf4", half.clone(), four_bit(QuantConfig::nf4())),
+            ("nf4 double", half.clone(), four_bit(QuantConfig::nf4().with_double_quant(true))),
+            ("fp4", half, four_bit(QuantConfig::fp4())),
+            ("int8", x.clone(), FrozenWeight::EightBit(EightBitWeight::from_int8(&int8, device))),
             ("f32", x, FrozenWeight::Dense(dense)),
         ]
     }
