@@ -19,6 +19,7 @@ use crate::{
     parameters::{ParameterMut, check_plain, compute_dtype},
     peft::keys,
     projection::{Weight, trainable},
+    several::{DEFAULT, Roster},
     trainable_summary, visit_parameters,
 };
 
@@ -95,7 +96,16 @@ pub fn load_peft<M: Adaptable>(
     device: &Device,
 ) -> Result<(M, AdapterConfig, AttachReport), LoraError> {
     check_plain(&mut model)?;
-    let mut files = PeftFiles::read(dir.as_ref())?;
+    load_files(PeftFiles::read(dir.as_ref())?, model, is_trainable, device)
+}
+
+/// [`load_peft`] from files in memory, onto a model without an adapter.
+pub(crate) fn load_files<M: Adaptable>(
+    mut files: PeftFiles,
+    mut model: M,
+    is_trainable: bool,
+    device: &Device,
+) -> Result<(M, AdapterConfig, AttachReport), LoraError> {
     let plan = checked_plan(&files.config, &model)?;
     fingerprint::check(dir.as_ref(), &fingerprint::of(&model, &plan))?;
     // As PEFT does: the adapter was trained beside what its initialisation left of the base.
@@ -144,7 +154,8 @@ pub fn load_peft<M: Adaptable>(
 }
 
 /// Saves the adapter that `config` describes as a PEFT directory: `adapter_config.json` and
-/// `adapter_model.safetensors`, whether it is being trained or was loaded frozen.
+/// `adapter_model.safetensors`, whether it is being trained or was loaded frozen. Of several adapters it is the first in
+/// use; [`save_adapter`](crate::save_adapter) saves any of them.
 ///
 /// An adapter that was started by PiSSA, OLoRA or LoftQ belongs to the base those left. Its files name the
 /// initialisation, as PEFT's do; [`load_peft`] and PEFT apply it to the base again. For programs that do not, there
@@ -173,7 +184,12 @@ pub(crate) fn peft_files<M: Adaptable>(model: &M, config: &AdapterConfig) -> Res
     model.sites(&mut |path, site| {
         let is_wanted = plan.adapted.iter().any(|module| module.path == path)
             || plan.trains_tokens && matches!(site, Site::Embedding(_));
-        if is_wanted && !site.has_adapter() {
+        let is_there = match site {
+            Site::Projection(projection) | Site::Head(projection) => projection.adapter.is_some(),
+            Site::Embedding(embedding) => embedding.adapter.is_some(),
+            Site::Norm(_) => false,
+        };
+        if is_wanted && !is_there {
             without.push(path.to_owned());
         }
     });
@@ -224,6 +240,7 @@ pub(crate) fn install<M: Adaptable>(
         plan.adapted.iter().map(|module| (module.path.as_str(), module)).collect();
     let saved = |path: &str| plan.saved.iter().any(|saved| saved == path);
     let bias = |path: &str| plan.biases.iter().any(|module| module == path);
+    Roster::single(DEFAULT, config).give(&mut model);
     model.sites(&mut |path, site| match site {
         Site::Projection(projection) | Site::Head(projection) => {
             if let Some(module) = adapted.get(path) {
@@ -278,7 +295,7 @@ fn saved_projection<M: Adaptable>(config: &AdapterConfig, model: &mut M) -> Opti
 }
 
 /// Lets every adapter keep what it would compute again in each pass.
-fn settle<M: Adaptable>(model: &mut M) {
+pub(crate) fn settle<M: Adaptable>(model: &mut M) {
     model.sites(&mut |_, site| {
         if let Site::Projection(projection) | Site::Head(projection) = site
             && let Some(adapter) = &mut projection.adapter

@@ -166,6 +166,44 @@ pub enum LoraError {
         known: Vec<&'static str>,
     },
 
+    /// Names that no adapter of the model has.
+    #[error("there is no adapter {}; there are {}", quoted(.names), listed_names(.known))]
+    UnknownAdapter {
+        /// Every such name.
+        names: Vec<String>,
+        /// The adapters there are.
+        known: Vec<String>,
+    },
+
+    /// A name that an adapter cannot get.
+    #[error("an adapter cannot be named `{name}`: {reason}; there are {}", listed_names(.known))]
+    AdapterName {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: String,
+        /// The adapters there are.
+        known: Vec<String>,
+    },
+
+    /// Something that is not possible with these adapters. All reasons at once.
+    #[error("cannot {wanted}: {}", listed(.problems))]
+    Several {
+        /// What was wanted.
+        wanted: String,
+        /// Every reason, adapter by adapter.
+        problems: Vec<Problem>,
+    },
+
+    /// Adapters were chosen for the rows of a batch, and the batch has another number of rows.
+    #[error("adapters are chosen for {wanted} rows, the batch has {found}")]
+    Rows {
+        /// The rows of the batch.
+        found: usize,
+        /// The rows that adapters are chosen for.
+        wanted: usize,
+    },
+
     /// Tensors of a file that hold infinite numbers or numbers that are none.
     #[error("{}: numbers that are not finite in {}", .path.display(), .tensors.join(", "))]
     NonFiniteTensors {
@@ -348,6 +386,11 @@ fn list<T: ToString>(items: &[T]) -> String {
 /// Problems, `; ` between them: their texts hold commas.
 fn listed(problems: &[Problem]) -> String {
     problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Names in backticks, or `none`.
+fn listed_names(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { quoted(names) }
 }
 
 fn quoted(names: &[String]) -> String {

@@ -15,6 +15,9 @@
 //! dense or 4-bit, and only the adapter gets gradients. [`save_peft`] and [`load_peft`] write and read PEFT's
 //! directories; [`merge`] folds adapters into the weights and [`unmerge`] takes them out again.
 //!
+//! A model may hold several adapters by name, one of them in use, several added up, or another for every row of a batch:
+//! [`add_adapter`], [`load_adapter`], [`set_adapters`], [`with_row_adapters`], [`hotswap_adapter`].
+//!
 //! Any other Burn module, with `nn::Linear` and `nn::Embedding` and no code of this crate in it, goes through
 //! [`attach_to_module`], [`save_module_peft`], [`load_module_peft`], [`merge_module`] and [`detach_module`].
 //!
@@ -56,6 +59,7 @@ mod peft;
 mod peft_fields;
 mod portable;
 mod projection;
+mod several;
 mod target;
 mod torch_random;
 mod trained;
@@ -83,6 +87,11 @@ pub use crate::{
     peft::{AdapterDtype, AdapterTensor, PeftFiles},
     portable::{Obstacle, Outcome, Runtime, obstacles},
     projection::{Projection, Weight},
+    several::{
+        active_adapters, adapter_config, adapter_names, add_adapter, check_rows, delete_adapter,
+        disable_adapters, hotswap_adapter, load_adapter, merge_adapters, save_adapter, set_adapters,
+        train_adapter, with_row_adapters, without_row_adapters,
+    },
     target::{AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary},
     trained::{train_all, train_biases, train_last_layers},
     vera_config::VeraConfig,

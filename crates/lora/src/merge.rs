@@ -4,13 +4,14 @@ use burn::tensor::{FloatDType, Tensor};
 use burnisher_kernels::all_finite;
 
 use crate::{
-    Adaptable, Embedding, LoraError, Projection, Site,
+    Adaptable, Adapter, Embedding, LoraError, Projection, Site,
     adapter::Folded,
     parameters::compute_dtype,
     projection::{Unmerged, Weight, frozen},
+    several::{Named, check_no_routes},
 };
 
-/// Merges every adapter, computed in f32 and rounded once to the base's dtype: `W ← W + s·B·A` for LoRA. A
+/// Merges the adapter, or all that are in use of several, computed in f32 and rounded once to the base's dtype: `W ← W + s·B·A` for LoRA. A
 /// quantized base is dequantized to the dtype that the model computes in, as its projections do it, and stays
 /// dense: merging into 4 or 8 bits would lose what was learned. The original weights and the adapters stay for
 /// [`unmerge`].
@@ -18,8 +19,9 @@ use crate::{
 /// # Errors
 /// [`LoraError::NonFinite`] naming the first module whose merged weight is not finite,
 /// [`LoraError::NoBias`] the first whose adapter has a bias and that has none itself; the model is not returned
-/// then.
+/// then. [`LoraError::Several`] while rows of a batch have adapters of their own.
 pub fn merge<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
+    check_no_routes(&mut model, "merge")?;
     let mut failed = None;
     let compute = compute_dtype(&mut model);
     model.sites(&mut |path, site| {
@@ -35,7 +37,7 @@ pub fn merge<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
     }
 }
 
-/// Merges every adapter and drops adapters and original weights: a plain model.
+/// Merges as [`merge`] and drops all adapters, also those at rest, and original weights: a plain model.
 ///
 /// # Errors
 /// As [`merge`].
@@ -44,11 +46,15 @@ pub fn merge_and_unload<M: Adaptable>(model: M) -> Result<M, LoraError> {
     model.sites(&mut |_, site| match site {
         Site::Projection(projection) | Site::Head(projection) => {
             projection.adapter = None;
+            projection.others.clear();
             projection.unmerged = None;
+            projection.named = Named::default();
         }
         Site::Embedding(embedding) => {
             embedding.adapter = None;
+            embedding.others.clear();
             embedding.unmerged = None;
+            embedding.named = Named::default();
         }
         Site::Norm(_) => {}
     });
@@ -83,12 +89,13 @@ fn merge_one(path: &str, site: Site<'_>, compute: FloatDType) -> Result<(), Lora
 }
 
 fn merge_embedding(path: &str, embedding: &mut Embedding) -> Result<(), LoraError> {
-    let Some(adapter) = embedding.adapter.as_ref().filter(|_| embedding.unmerged.is_none()) else {
+    if !embedding.has_adapters() || embedding.is_merged() {
         return Ok(());
-    };
+    }
     let table = embedding.weight.val().without_autodiff();
     let dtype = FloatDType::from(table.dtype());
-    let merged = adapter.fold(table.cast(FloatDType::F32));
+    let adapters = embedding.adapter.iter().chain(embedding.others_in_use());
+    let merged = adapters.fold(table.cast(FloatDType::F32), |table, adapter| adapter.fold(table));
     if !all_finite(&merged) {
         return Err(LoraError::NonFinite { module: path.to_owned() });
     }
@@ -97,10 +104,17 @@ fn merge_embedding(path: &str, embedding: &mut Embedding) -> Result<(), LoraErro
 }
 
 fn merge_projection(path: &str, projection: &mut Projection, compute: FloatDType) -> Result<(), LoraError> {
-    let Some(adapter) = projection.adapter.as_ref().filter(|_| projection.unmerged.is_none()) else {
+    if !projection.has_adapters() || projection.is_merged() {
         return Ok(());
-    };
-    if adapter.needs_bias() && projection.bias.is_none() {
+    }
+    let in_use: Vec<&Adapter> = projection.adapter.iter().chain(projection.others_in_use()).collect();
+    if in_use.is_empty() {
+        // Nothing changes, and unmerging finds what it looks for.
+        let (weight, bias) = (projection.weight.clone(), projection.bias.clone());
+        projection.unmerged = Some(Unmerged { weight, bias });
+        return Ok(());
+    }
+    if in_use.iter().any(|adapter| adapter.needs_bias()) && projection.bias.is_none() {
         return Err(LoraError::NoBias { module: path.to_owned() });
     }
     let (weight, dtype): (Tensor<2>, FloatDType) = match &projection.weight {
@@ -113,7 +127,8 @@ fn merge_projection(path: &str, projection: &mut Projection, compute: FloatDType
     };
     let own = projection.bias();
     let bias = own.clone().map(|bias| bias.without_autodiff().cast(FloatDType::F32));
-    let Folded { weight, bias } = adapter.fold(Folded { weight, bias });
+    let folded = Folded { weight, bias };
+    let Folded { weight, bias } = in_use.into_iter().fold(folded, |base, adapter| adapter.fold(base));
     if !all_finite(&weight) || !bias.as_ref().is_none_or(all_finite) {
         return Err(LoraError::NonFinite { module: path.to_owned() });
     }

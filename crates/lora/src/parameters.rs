@@ -2,12 +2,15 @@
 
 use burn::{
     module::Param,
-    tensor::{FloatDType, Gradients, Tensor},
+    tensor::{DType, FloatDType, Gradients, Tensor, TensorData},
 };
+use burnisher_kernels::update_values;
 
 use crate::{
     Embedding, LoraError, ModuleInfo, ModuleKind, Projection,
+    peft::keys,
     projection::{Weight, frozen, trainable},
+    several::Other,
 };
 
 /// A place of a model that a fine-tuning method can change.
@@ -24,11 +27,11 @@ pub enum Site<'a> {
 }
 
 impl Site<'_> {
-    /// Whether an adapter is attached, merged or not.
+    /// Whether adapters are attached, in use or at rest, merged or not.
     pub fn has_adapter(&self) -> bool {
         match self {
-            Self::Projection(projection) | Self::Head(projection) => projection.adapter.is_some(),
-            Self::Embedding(embedding) => embedding.adapter.is_some(),
+            Self::Projection(projection) | Self::Head(projection) => projection.has_adapters(),
+            Self::Embedding(embedding) => embedding.has_adapters(),
             Self::Norm(_) => false,
         }
     }
@@ -116,6 +119,25 @@ impl ParameterMut<'_> {
         })
     }
 
+    /// [`ParameterMut::set_flat`] that writes into the memory the parameter has, where nobody else holds it and the
+    /// device is Flex. `values` are row-major.
+    ///
+    /// # Panics
+    /// If the number of values differs.
+    pub(crate) fn overwrite(&mut self, values: Vec<f32>) {
+        on_parameter!(self, p => {
+            let (shape, was_trainable) = (p.lazy_shape(), p.is_require_grad());
+            let count = values.len();
+            let device = p.lazy_device().without_autodiff();
+            let empty = frozen(Tensor::empty(vec![1; shape.to_vec().len()], &device));
+            let old = std::mem::replace(&mut **p, empty).into_value().without_autodiff();
+            let values = Tensor::from_data(TensorData::new(values, [count]), (&device, DType::F32));
+            let (new, ()) = update_values(old.reshape([count]), &values, |old, new| old.copy_from_slice(new));
+            let new = new.reshape(shape);
+            **p = if was_trainable { trainable(new) } else { frozen(new) };
+        })
+    }
+
     /// Makes the parameter trainable or frozen.
     pub fn set_trainable(&mut self, is_trainable: bool) {
         on_parameter!(self, p => {
@@ -128,6 +150,9 @@ impl ParameterMut<'_> {
 /// Calls `visit` with every dense parameter and its name: the checkpoint's name
 /// (`model.norm.weight`), or PEFT's for adapters (`….q_proj.lora_A.weight`). Quantized weights are no
 /// parameters.
+///
+/// Of several adapters, the first in use has PEFT's names in files, and all others those that PEFT has in memory, with the
+/// adapter's name in them (`….q_proj.lora_A.NAME.weight`).
 pub fn visit_parameters<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(&str, ParameterMut<'_>)) {
     model.sites(&mut |path, site| match site {
         Site::Projection(projection) | Site::Head(projection) => {
@@ -140,11 +165,17 @@ pub fn visit_parameters<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(&str,
             if let Some(adapter) = &mut projection.adapter {
                 adapter.parameters(path, visit);
             }
+            for Other { name, adapter } in &mut projection.others {
+                adapter.parameters(path, &mut |own, parameter| visit(&keys::named(own, name), parameter));
+            }
         }
         Site::Embedding(embedding) => {
             visit(&format!("{path}.weight"), ParameterMut::Matrix(&mut embedding.weight));
             if let Some(adapter) = &mut embedding.adapter {
                 adapter.parameters(path, visit);
+            }
+            for Other { name, adapter } in &mut embedding.others {
+                adapter.parameters(path, &mut |own, parameter| visit(&keys::named(own, name), parameter));
             }
         }
         Site::Norm(weight) => visit(&format!("{path}.weight"), ParameterMut::Vector(weight)),

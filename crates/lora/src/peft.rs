@@ -70,6 +70,16 @@ pub(crate) mod keys {
         format!("{PREFIX}{path}{BASE_LAYER}.weight")
     }
 
+    /// A parameter's name with the adapter's name in it, as PEFT has it in memory.
+    pub(crate) fn named(name: &str, adapter: &str) -> String {
+        for end in [".weight", ".bias"] {
+            if let Some(start) = name.strip_suffix(end) {
+                return format!("{start}.{adapter}{end}");
+            }
+        }
+        format!("{name}.{adapter}")
+    }
+
     /// What the names of an adapter's parameters add to the path of their module.
     const ENDS: [&str; 9] = [
         ".lora_A.weight",
@@ -435,6 +445,15 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_put_into_a_key_can_be_removed() {
+        for end in ["lora_A.weight", "lora_B.bias", "lora_embedding_A", "lora_magnitude_vector", "ia3_l"] {
+            let (name, named) = (format!("m.q.{end}"), keys::named(&format!("m.q.{end}"), "other"));
+            assert!(named.contains(".other"), "{named}");
+            assert_eq!(without_adapter_name(&named), name);
+        }
+    }
 
     #[test]
     fn adapter_names_are_removed_from_keys() {

@@ -11,6 +11,7 @@ use burnisher_kernels::{
 use crate::{
     adapter::{Adapter, Base, with_bias},
     init::InitialFactors,
+    several::{Named, Other},
 };
 
 /// How a projection's weight `[out, in]` is stored.
@@ -67,12 +68,17 @@ impl Weight {
 pub struct Projection {
     pub(crate) weight: Weight,
     pub(crate) bias: Option<Param<Tensor<1>>>,
+    /// Of several adapters, the first in use.
     pub(crate) adapter: Option<Adapter>,
+    /// Further adapters, in use or at rest.
+    pub(crate) others: Vec<Other<Adapter>>,
     /// Weight and bias as they were, while the adapter is merged into them.
     pub(crate) unmerged: Option<Unmerged>,
     /// The adapter as it started, if that took something out of the weight.
     #[module(skip)]
     pub(crate) initial: Option<InitialFactors>,
+    #[module(skip)]
+    pub(crate) named: Named,
 }
 
 /// The parts of a projection that a merge replaces.
@@ -85,28 +91,54 @@ pub(crate) struct Unmerged {
 impl Projection {
     /// A projection with a frozen bias, if it has one.
     pub fn new(weight: Weight, bias: Option<Tensor<1>>) -> Self {
-        Self { weight, bias: bias.map(frozen), adapter: None, unmerged: None, initial: None }
+        let bias = bias.map(frozen);
+        Self {
+            weight,
+            bias,
+            adapter: None,
+            others: Vec::new(),
+            unmerged: None,
+            initial: None,
+            named: Named::default(),
+        }
     }
 
     /// `[.., in] -> [.., out]`; `keys` switches the adapter's dropout on. `x` is a tensor, or an input that several
     /// projections share.
     ///
     /// # Panics
-    /// If the last dimension of `x` is not the weight's `in`.
+    /// If the last dimension of `x` is not the weight's `in`, or `x` has another number of rows than
+    /// [`with_row_adapters`](crate::with_row_adapters) chose adapters for.
     pub fn forward<const D: usize>(
         &self,
         x: impl Into<SharedInput<D>>,
         keys: Option<&DropoutKeys>,
     ) -> Tensor<D> {
-        let bias = self.bias();
-        if let Some(adapter) = self.adapter.as_ref().filter(|_| self.unmerged.is_none()) {
-            return adapter.forward(x.into(), Base { weight: self.weight.as_frozen(), bias }, keys);
+        if self.unmerged.is_some() {
+            return self.plain(x);
         }
+        if let Some(routes) = &self.named.routes {
+            return self.routed(routes, x.into(), keys);
+        }
+        match &self.adapter {
+            _ if self.others_in_use().next().is_some() => self.stacked(x.into(), keys),
+            Some(adapter) => adapter.forward(x.into(), self.base(), keys),
+            None => self.plain(x),
+        }
+    }
+
+    /// Weight and bias, for an adapter.
+    pub(crate) fn base(&self) -> Base {
+        Base { weight: self.weight.as_frozen(), bias: self.bias() }
+    }
+
+    /// [`Projection::forward`] without any adapter.
+    pub(crate) fn plain<const D: usize>(&self, x: impl Into<SharedInput<D>>) -> Tensor<D> {
         let y = match &self.weight {
             Weight::Dense(weight) if weight.is_require_grad() => trained_linear(x, weight.val()),
             weight => linear(x, &weight.as_frozen()),
         };
-        with_bias(y, bias)
+        with_bias(y, self.bias())
     }
 
     /// The same projection over another weight, with the same adapter.
@@ -134,9 +166,14 @@ impl Projection {
         self.bias.as_ref().map(Param::val)
     }
 
-    /// The attached adapter.
+    /// The attached adapter; of several, the first in use.
     pub fn adapter(&self) -> Option<&Adapter> {
         self.adapter.as_ref()
+    }
+
+    /// Whether there are adapters, in use or at rest, merged or not.
+    pub fn has_adapters(&self) -> bool {
+        self.adapter.is_some() || !self.others.is_empty()
     }
 
     /// Whether the adapter is merged into the weight.

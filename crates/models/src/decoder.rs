@@ -169,7 +169,8 @@ impl CausalLm {
     /// Hidden states after the final norm, `[rows, t, hidden]`.
     ///
     /// # Panics
-    /// If the input's lengths are not `rows · t`, or an id is outside the vocabulary.
+    /// If the input's lengths are not `rows · t`, an id is outside the vocabulary, or adapters are chosen for another
+    /// number of rows ([`with_row_adapters`](burnisher_lora::with_row_adapters)).
     pub fn hidden(&self, input: &ModelInput<'_>) -> Tensor<3> {
         self.pass(input, None)
     }
@@ -197,7 +198,7 @@ impl CausalLm {
         let (hidden, targets) = self.loss_input(batch, dropout);
         let options = self.with_own_softcap(options);
         match &self.lm_head {
-            Some(head) if head.adapter().is_some() => {
+            Some(head) if head.has_adapters() => {
                 cross_entropy(head.forward(hidden, dropout), &targets, options)
             }
             _ => linear_cross_entropy(hidden, self.head_weight(), &targets, options),
@@ -211,7 +212,7 @@ impl CausalLm {
         let (hidden, targets) = model.loss_input(batch, None);
         let options = self.with_own_softcap(LossOptions::default());
         match &model.lm_head {
-            Some(head) if head.adapter().is_some() => {
+            Some(head) if head.has_adapters() => {
                 logits_token_losses(head.forward(hidden, None), &targets, options)
             }
             _ => token_losses(hidden, model.head_weight(), &targets, options),

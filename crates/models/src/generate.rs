@@ -2,6 +2,7 @@
 
 use burn::{module::Module, tensor::DType};
 use burnisher_data::Tokenizer;
+use burnisher_lora::check_rows;
 
 use crate::{CausalLm, GenerationConfig, ModelError, ModelInput, Sampling, kv_cache::KvCache, rope};
 
@@ -56,13 +57,15 @@ impl CausalLm {
     /// Continues each prompt. Prompts of different lengths run as one batch, padded on the left.
     ///
     /// # Errors
-    /// [`ModelError`] for an empty prompt, a token outside the vocabulary, or an invalid sampling setting.
+    /// [`ModelError`] for an empty prompt, a token outside the vocabulary, an invalid sampling setting, or adapters that
+    /// are chosen for another number of prompts ([`with_row_adapters`](burnisher_lora::with_row_adapters)).
     pub fn generate_ids(
         &self,
         prompts: &[Vec<u32>],
         config: &GenerateConfig,
     ) -> Result<Vec<Vec<u32>>, ModelError> {
         self.check_prompts(prompts)?;
+        check_rows(self, prompts.len())?;
         // A trainable adapter would record a tape of the whole generation.
         let model = self.valid();
         let rows = prompts.len();

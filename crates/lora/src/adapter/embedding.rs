@@ -25,6 +25,17 @@ impl EmbeddingAdapter {
         }
     }
 
+    /// `base [batch, t, hidden]` of `ids`, multiplied by the embedding's `scale`, with what the adapter changes.
+    pub(crate) fn forward(&self, base: Tensor<3>, ids: &[u32], scale: Option<f64>) -> Tensor<3> {
+        match self {
+            Self::Lora(lora) => {
+                let (dtype, batch) = (FloatDType::from(base.dtype()), base.dims()[0]);
+                base + lora.forward(ids, batch, scale).cast(dtype)
+            }
+            Self::Tokens(tokens) => tokens.forward(base, ids, scale),
+        }
+    }
+
     /// The table `[vocab, hidden]` in f32, outside autodiff, with the adapter folded in.
     pub(crate) fn fold(&self, table: Tensor<2>) -> Tensor<2> {
         match self {
@@ -55,7 +66,7 @@ pub struct LoraEmbedding {
     a: Param<Tensor<2>>,
     b: Param<Tensor<2>>,
     #[module(skip)]
-    scaling: f64,
+    pub(crate) scaling: f64,
 }
 
 impl LoraEmbedding {

@@ -105,6 +105,30 @@ impl LoraAdapter {
         with_bias(y, self.bias().map(|bias| bias.mul_scalar(self.options.scaling)))
     }
 
+    /// `s·((x·Aᵀ)·Bᵀ + bias)` in the factors' dtype: what [`LoraAdapter::forward`] adds to the base's output.
+    pub(crate) fn added<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let product = |x: Tensor<D>, factor: &Param<Tensor<2>>| -> Tensor<D> {
+            match factor.is_require_grad() {
+                true => trained_linear(x, factor.val()),
+                false => linear(x, &FrozenWeight::Dense(factor.val())),
+            }
+        };
+        let dtype = FloatDType::from(self.a.val().dtype());
+        let h = product(x.cast(dtype), &self.a).mul_scalar(self.options.scaling);
+        with_bias(product(h, &self.b), self.bias().map(|bias| bias.mul_scalar(self.options.scaling)))
+    }
+
+    pub(crate) fn set_scaling(&mut self, scaling: f64, dropout: f64) {
+        self.options.scaling = scaling;
+        self.options.dropout = dropout;
+    }
+
+    /// The same with a dropout of its own, that of an adapter by another name at the same module.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.options.stream ^= stream(name);
+        self
+    }
+
     /// `W + s·B·A`, and `bias + s·bias of B`.
     pub(crate) fn fold(&self, base: Folded) -> Folded {
         let of_b = self.bias().map(|bias| bias.without_autodiff().mul_scalar(self.options.scaling));

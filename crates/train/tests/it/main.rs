@@ -12,5 +12,6 @@ mod properties;
 mod recipe;
 mod replay;
 mod schedule;
+mod several;
 #[path = "../../../models/tests/it/support.rs"]
 mod support;
