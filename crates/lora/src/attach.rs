@@ -96,7 +96,15 @@ pub fn load_peft<M: Adaptable>(
     device: &Device,
 ) -> Result<(M, AdapterConfig, AttachReport), LoraError> {
     check_plain(&mut model)?;
-    load_files(PeftFiles::read(dir.as_ref())?, model, is_trainable, device)
+    load_files(read_for(dir.as_ref(), &model)?, model, is_trainable, device)
+}
+
+/// The files of an adapter that was trained on this base.
+pub(crate) fn read_for<M: Adaptable>(dir: &Path, model: &M) -> Result<PeftFiles, LoraError> {
+    let files = PeftFiles::read(dir)?;
+    let plan = checked_plan(&files.config, model)?;
+    fingerprint::check(dir, &fingerprint::of(model, &plan))?;
+    Ok(files)
 }
 
 /// [`load_peft`] from files in memory, onto a model without an adapter.
@@ -107,7 +115,6 @@ pub(crate) fn load_files<M: Adaptable>(
     device: &Device,
 ) -> Result<(M, AdapterConfig, AttachReport), LoraError> {
     let plan = checked_plan(&files.config, &model)?;
-    fingerprint::check(dir.as_ref(), &fingerprint::of(&model, &plan))?;
     // As PEFT does: the adapter was trained beside what its initialisation left of the base.
     init::start(&files.config, &mut model, &plan, device)?;
     // Attach an empty adapter first: the model then tells which tensors the files must hold.

@@ -17,9 +17,8 @@ use super::{
     swap::{check_base, trimmed},
 };
 use crate::{
-    Adaptable, Adapter, AdapterConfig, AttachReport, EmbeddingAdapter, LoraConfig, LoraError, PeftFiles,
-    Site, attach,
-    attach::{load_files, peft_files, settle},
+    Adaptable, Adapter, AdapterConfig, AttachReport, EmbeddingAdapter, LoraConfig, LoraError, Site, attach,
+    attach::{load_files, peft_files, read_for, settle},
     count_parameters,
     error::Problem,
     merge,
@@ -63,7 +62,7 @@ pub fn load_adapter<M: Adaptable>(
     device: &Device,
 ) -> Result<(M, AdapterConfig, AttachReport), LoraError> {
     check_unmerged(&mut model, "add an adapter")?;
-    let files = PeftFiles::read(dir.as_ref())?;
+    let files = read_for(dir.as_ref(), &model)?;
     check_base(&mut model, &files, name)?;
     add(model, name, files.config.clone(), |plain| load_files(files, plain, false, device))
 }

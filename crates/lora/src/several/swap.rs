@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Adaptable, AdaptedModule, AdapterConfig, AdapterTensor, LoraConfig, LoraError, PeftFiles, Projection,
     Site,
-    attach::{matrix, settle},
+    attach::{matrix, read_for, settle},
     checked_plan::checked_plan,
     error::Problem,
     peft::keys,
@@ -40,7 +40,7 @@ pub fn hotswap_adapter<M: Adaptable>(
     let roster = Roster::of(model);
     let old = &roster.entry(name)?.config;
     check_unmerged(model, WANTED)?;
-    let mut files = PeftFiles::read(dir.as_ref())?;
+    let mut files = read_for(dir.as_ref(), &*model)?;
     check_base(model, &files, name)?;
     let new = both_lora(name, old, &files.config)?;
     let mut renamed = Roster::clone(&roster);
