@@ -6,7 +6,7 @@ use burn::{
     module::Module,
     tensor::{DType, Device, FloatDType, Int, Tensor},
 };
-use burnisher_quant::{Int8Weight, QuantError};
+use burnisher_quant::{INT8_PRODUCT_STEP, Int8Weight, QuantError};
 
 use crate::{
     four_bit::panels,
@@ -16,9 +16,6 @@ use crate::{
 
 /// bitsandbytes' default of the magnitude from which on an input is an outlier (`llm_int8_threshold`).
 pub const INT8_THRESHOLD: f32 = 6.0;
-
-/// 1/127² with bitsandbytes' digits; see [`Int8Weight::project_reference`].
-const PRODUCT_STEP: f32 = 6.200124e-5;
 
 /// A weight `[out, in]` of LLM.int8 (Dettmers et al. 2022): 8-bit codes and one absmax per row.
 ///
@@ -124,7 +121,7 @@ impl EightBitWeight {
         let parts = panels(self.dims).map(|(start, count)| {
             let weights = self.codes(start, count).float().cast(FloatDType::F32).transpose();
             let scale = self.absmax.clone().narrow(0, start, count).reshape([1, count]);
-            let products = codes.clone().matmul(weights) * absmax.clone().matmul(scale) * PRODUCT_STEP;
+            let products = codes.clone().matmul(weights) * absmax.clone().matmul(scale) * INT8_PRODUCT_STEP;
             products + outliers.clone().matmul(self.rows(start, count).transpose())
         });
         Tensor::cat(parts.collect(), 1).cast(dtype)

@@ -86,7 +86,7 @@ pub use double::Absmax;
 pub use dynamic_map::{DynamicMap, dynamic_map_signed, dynamic_map_unsigned};
 pub use eight_bit::{EightBitState, quantize_8bit_reference};
 pub use error::QuantError;
-pub use int8::{Int8Rows, Int8Weight, outlier_columns, quantize_rows};
+pub use int8::{INT8_PRODUCT_STEP, Int8Rows, Int8Weight, outlier_columns, quantize_rows};
 pub use lion8bit::Lion8bit;
 pub use raw::{RawDtype, RawTensor};
 pub use report::{BlockError, ErrorReport, block_errors, error_report};

@@ -1,6 +1,7 @@
 //! LLM.int8 products: rows of 8-bit codes, multiplied exactly, and the outlier columns beside them.
 
 use burn::tensor::{DType, Tensor};
+use burnisher_quant::INT8_PRODUCT_STEP;
 use half::bf16;
 use rayon::prelude::*;
 
@@ -13,8 +14,7 @@ const TILE: [usize; 2] = [2, 4];
 /// Rows of weights per task. Their codes stay in a core's second-level cache while the inputs pass by.
 const BLOCK: usize = 32;
 
-/// 1/127² with bitsandbytes' digits, and 1/127.
-const PRODUCT_STEP: f32 = 6.200124e-5;
+/// What turns a code times an absmax into a value.
 const STEP: f32 = 1.0 / 127.0;
 
 /// `x·Wᵀ` in the dtype of `x`; `None` unless both are on Flex, `x` is f32 or bf16, and all its values are finite.
@@ -43,7 +43,8 @@ pub(crate) fn project(x: &Tensor<2>, weight: &EightBitWeight) -> Option<Tensor<2
                 for (i, _) in w.iter().enumerate() {
                     for (j, sum) in sums[i][..x.len() / inn].iter().enumerate() {
                         let (o, r) = (pair * TILE[0] + i, group * TILE[1] + j);
-                        y[o * rows + r] = *sum as f32 * (input.absmax[r] * absmax[first + o]) * PRODUCT_STEP;
+                        y[o * rows + r] =
+                            *sum as f32 * (input.absmax[r] * absmax[first + o]) * INT8_PRODUCT_STEP;
                     }
                 }
             }

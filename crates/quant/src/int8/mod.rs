@@ -7,4 +7,4 @@ mod tests;
 mod weight;
 
 pub use rows::{Int8Rows, outlier_columns, quantize_rows};
-pub use weight::Int8Weight;
+pub use weight::{INT8_PRODUCT_STEP, Int8Weight};

@@ -11,9 +11,9 @@ use crate::state::{check_length, element_count};
 /// What turns a code times an absmax into a value: 1/127 as f32.
 const STEP: f32 = 1.0 / 127.0;
 
-/// What turns a product of codes times both absmax into a value, with the digits of bitsandbytes 0.50.2: 1/127² is
+/// What turns a product of LLM.int8 codes times both absmax into a value, with the digits of bitsandbytes 0.50.2: 1/127² is
 /// 6.2000124e-5.
-const PRODUCT_STEP: f32 = 6.200124e-5;
+pub const INT8_PRODUCT_STEP: f32 = 6.200124e-5;
 
 /// A weight `[out, in]` of LLM.int8: 8-bit codes and one absmax per row.
 ///
@@ -151,7 +151,8 @@ impl Int8Weight {
             for (o, y) in y.iter_mut().enumerate() {
                 let (weights, scale) = (&self.codes[o * columns..][..columns], self.absmax[o]);
                 let outlying = rows.outliers.iter().map(|i| x[*i] * restored(weights[*i], scale));
-                *y = dot(codes, weights) as f32 * (absmax * scale) * PRODUCT_STEP + outlying.sum::<f32>();
+                *y =
+                    dot(codes, weights) as f32 * (absmax * scale) * INT8_PRODUCT_STEP + outlying.sum::<f32>();
             }
         });
         Ok(y)
