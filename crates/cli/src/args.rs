@@ -210,7 +210,8 @@ pub(crate) struct ExportArgs {
     /// The dtype to write; without it the base model's own if it has 16 bits, else bf16.
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<StoredDtype>,
-    /// Write a GGUF file as well, named after the model and its numbers, into the same directory.
+    /// Write a GGUF file as well, from the weights as they were written, named after the model and its numbers, into the
+    /// same directory.
     #[arg(long, value_enum, value_name = "TYPE", num_args = 0..=1, default_missing_value = "f16")]
     pub(crate) gguf: Option<GgufFormat>,
     /// The largest file of weights, in MB.
@@ -232,9 +233,9 @@ pub(crate) struct QuantizeArgs {
     /// Quantize the scales of the 4-bit blocks as well: 0.127 bits a value for them in place of 0.5.
     #[arg(long)]
     pub(crate) double_quant: bool,
-    /// Values per 4-bit block: a power of two from 32 to 4096.
-    #[arg(long, default_value_t = 64)]
-    pub(crate) block_size: usize,
+    /// Values per 4-bit block: a power of two from 32 to 4096; 64 without it.
+    #[arg(long)]
+    pub(crate) block_size: Option<usize>,
     /// A projection to leave as it is, by its path or the end of it (`down_proj`); may be repeated. `lm_head` and the
     /// embedding always stay as they are.
     #[arg(long, value_name = "MODULE", value_delimiter = ',')]

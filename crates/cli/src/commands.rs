@@ -87,13 +87,16 @@ pub(crate) fn generate(args: &GenerateArgs) -> Outcome {
 pub(crate) fn quantize(args: &QuantizeArgs) -> Outcome {
     check_other_dir("--out", &args.out, "the model", &args.model)?;
     let four_bit = |config: QuantConfig| {
-        Quantize::from(config.with_block_size(args.block_size).with_double_quant(args.double_quant))
+        let block_size = args.block_size.unwrap_or(config.block_size);
+        Quantize::from(config.with_block_size(block_size).with_double_quant(args.double_quant))
     };
     let quantize = match args.to {
         QuantFormat::Nf4 => four_bit(QuantConfig::nf4()),
         QuantFormat::Fp4 => four_bit(QuantConfig::fp4()),
-        QuantFormat::Int8 if args.double_quant => {
-            return Err("--double-quant is for nf4 and fp4: int8 has one scale per row".into());
+        QuantFormat::Int8 if args.double_quant || args.block_size.is_some() => {
+            return Err(
+                "--double-quant and --block-size are for nf4 and fp4: int8 has one scale per row".into()
+            );
         }
         QuantFormat::Int8 => Quantize::int8(),
     };

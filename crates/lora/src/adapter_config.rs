@@ -53,6 +53,15 @@ impl AdapterConfig {
         self.as_lora().ok_or_else(|| LoraError::config("peft_type", self.peft_type(), "LORA"))
     }
 
+    /// Whether the adapter's training changed parameters of the base itself: `modules_to_save`, biases, or an
+    /// initialisation that took something out of the weights (PiSSA, OLoRA, LoftQ).
+    pub fn changes_the_base(&self) -> bool {
+        let choice = self.choice();
+        !choice.modules_to_save.is_empty()
+            || choice.bias != Bias::None
+            || self.as_lora().is_some_and(|lora| lora.init_lora_weights().changes_the_base())
+    }
+
     /// The rank of every module without a pattern of its own; 0 for a method without ranks.
     pub(crate) fn rank(&self) -> usize {
         match self {

@@ -19,6 +19,7 @@ use crate::{
     parameters::{ParameterMut, check_plain, compute_dtype},
     peft::keys,
     projection::{Weight, trainable},
+    several::trimmed,
     several::{DEFAULT, Roster},
     trainable_summary, visit_parameters,
 };
@@ -216,7 +217,7 @@ pub(crate) fn peft_files<M: Adaptable>(model: &M, config: &AdapterConfig) -> Res
     }
     // PEFT writes the modules that a default or `all-linear` stood for.
     let config = config.clone().with_plan(&plan);
-    Ok(PeftFiles { config, tensors })
+    trimmed(PeftFiles { config, tensors }, &model)
 }
 
 /// The factors that the base weights gave up.

@@ -45,6 +45,15 @@ fn rms<const D: usize>(values: Tensor<D>) -> f64 {
     (sum / values.len().max(1) as f64).sqrt()
 }
 
+/// Removes the numbers of an adapter that is about to be replaced.
+pub(crate) fn remove(dir: &Path) -> Result<(), LoraError> {
+    let path = dir.join(FILE);
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LoraError::Write { path, source }),
+        _ => Ok(()),
+    }
+}
+
 /// Writes the numbers into an adapter's directory.
 pub(crate) fn write(dir: &Path, numbers: &BTreeMap<String, f64>) -> Result<(), LoraError> {
     // Numbers with string keys always serialize.

@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 use crate::{
     adapter_config::AdapterConfig,
     error::{LoraError, ShapeProblem, TensorProblems, UnsupportedField},
+    fingerprint,
 };
 
 const CONFIG_FILE: &str = "adapter_config.json";
@@ -262,6 +263,8 @@ impl PeftFiles {
         fs::create_dir_all(dir).map_err(|source| LoraError::Write { path: dir.into(), source })?;
         let staged_model = stage(dir, &model, &bytes)?;
         let staged_config = stage(dir, &config, self.config.to_json().as_bytes())?;
+        // Those of another adapter's base would refuse this one.
+        fingerprint::remove(dir)?;
         for (staged, path) in [(staged_model, model), (staged_config, config)] {
             staged.persist(&path).map_err(|error| LoraError::Write { path, source: error.error })?;
         }

@@ -42,6 +42,8 @@ impl CausalLm {
         load: &LoadConfig,
         device: &Device,
     ) -> Result<Self, ModelError> {
+        let load =
+            &LoadConfig { quantize: load.quantize.map(Quantize::checked).transpose()?, ..load.clone() };
         let deviation = config.initializer_range() as f32;
         let residual = deviation / (2.0 * config.num_hidden_layers as f32).sqrt();
         let norm = match config.norm_weight {

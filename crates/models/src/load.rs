@@ -106,7 +106,8 @@ impl CausalLm {
     ///
     /// # Errors
     /// [`ModelError`] listing every problem of the configuration, or every missing, unexpected and
-    /// mis-shaped tensor; [`ModelError::NonFinite`] for a weight that holds infinities or NaN.
+    /// mis-shaped tensor; [`ModelError::NonFinite`] for a weight that holds infinities or NaN;
+    /// [`ModelError::Unsupported`] for a checkpoint that is stored in another quantized form than `load` asks for.
     pub fn from_pretrained(
         dir: impl AsRef<Path>,
         load: &LoadConfig,
@@ -117,11 +118,16 @@ impl CausalLm {
         let checkpoint = Checkpoint::open(dir)?;
         checkpoint.check(&layout::expected(&config), |_| false)?;
         let device = device.clone().without_autodiff();
+        let quantize = load.quantize.map(Quantize::checked).transpose()?;
+        if let (Some(quantize), Some(stored)) = (quantize, &config.quantization) {
+            quantize.check_stored(stored.method)?;
+        }
+        let load = LoadConfig { quantize, ..load.clone() };
         let threshold = match config.quantization.as_ref().map(|quantization| quantization.method) {
             Some(QuantizationMethod::Int8 { threshold }) => threshold,
             _ => INT8_THRESHOLD,
         };
-        build(config, &mut FromCheckpoint { checkpoint, load: load.clone(), threshold, device })
+        build(config, &mut FromCheckpoint { checkpoint, load, threshold, device })
     }
 }
 

@@ -21,6 +21,50 @@ pub enum Quantize {
 }
 
 impl Quantize {
+    /// The same with a threshold that means something: 0, bitsandbytes' word for no outliers, becomes infinity.
+    ///
+    /// # Errors
+    /// [`ModelError::Unsupported`] for a threshold below 0 or none, [`ModelError::Quant`] for a block size that cannot
+    /// be used.
+    pub(crate) fn checked(self) -> Result<Self, ModelError> {
+        match self {
+            Self::FourBit(config) => config.validate()?,
+            Self::Int8 { threshold: 0.0 } => {
+                return Ok(Self::Int8 { threshold: f32::INFINITY });
+            }
+            Self::Int8 { threshold } if threshold > 0.0 => {}
+            Self::Int8 { threshold } => {
+                return Err(ModelError::Unsupported {
+                    what: format!("LLM.int8 with the threshold {threshold}"),
+                    supported: "a number above 0, or 0 for no outliers".to_owned(),
+                });
+            }
+        }
+        Ok(self)
+    }
+
+    /// Whether a checkpoint that is stored so is what was asked for.
+    ///
+    /// # Errors
+    /// [`ModelError::Unsupported`] naming both, if not.
+    pub(crate) fn check_stored(self, stored: QuantizationMethod) -> Result<(), ModelError> {
+        let found = match stored {
+            QuantizationMethod::FourBit { quant_type, .. } => quant_type.as_str(),
+            QuantizationMethod::Int8 { .. } => "int8",
+        };
+        let wanted = match self {
+            Self::FourBit(config) => config.quant_type.as_str(),
+            Self::Int8 { .. } => "int8",
+        };
+        if found == wanted {
+            return Ok(());
+        }
+        Err(ModelError::Unsupported {
+            what: format!("holding a checkpoint that is stored in {found} in {wanted}"),
+            supported: format!("{found}, or a dense checkpoint"),
+        })
+    }
+
     /// LLM.int8 with bitsandbytes' threshold of 6.
     pub fn int8() -> Self {
         Self::Int8 { threshold: INT8_THRESHOLD }

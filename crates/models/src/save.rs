@@ -15,7 +15,8 @@ impl CausalLm {
     /// bitsandbytes' form. Adapters must be merged or dropped before.
     ///
     /// # Errors
-    /// [`ModelError::Unsupported`] while an adapter is attached and not merged; errors of files, with
+    /// [`ModelError::Unsupported`] while an adapter is attached and not merged; [`ModelError::OutOfRange`] for a value
+    /// that `dtype` cannot hold; errors of files, with
     /// what was there before unchanged.
     pub fn save_pretrained(
         &self,
@@ -43,11 +44,7 @@ impl CausalLm {
         let quantization = method.map(|method| {
             let compute = stored.unwrap_or(CheckpointDtype::F32);
             let config = QuantizationConfig::new(method).with_compute_dtype(compute);
-            match dense.is_empty() {
-                true => config,
-                // transformers leaves out the head by itself only while there is no list.
-                false => config.with_skip_modules(dense.into_iter().chain(["lm_head".to_owned()])),
-            }
+            config.with_skip_modules(dense)
         });
         write_checkpoint(&dir, &tensors, options)?;
         write_config(&dir, &config.with_quantization(quantization))
@@ -102,21 +99,18 @@ impl Collected {
     }
 
     fn dense<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) {
-        let tensor = tensor.without_autodiff();
-        let tensor = match self.dtype {
-            Some(dtype) => tensor.cast(dtype),
-            None => tensor,
-        };
-        let shape = tensor.dims().to_vec();
-        let data = tensor.to_data();
-        let dtype = match data.dtype() {
+        let dtype = match self.dtype.map_or(tensor.dtype(), DType::from) {
             DType::BF16 => CheckpointDtype::BF16,
             DType::F16 => CheckpointDtype::F16,
             _ => CheckpointDtype::F32,
         };
         self.stored = Some(dtype);
-        let bytes = data.as_bytes().to_vec().into();
-        self.tensors.push((name.to_owned(), TensorEntry { dtype, shape, bytes }));
+        match TensorEntry::rounded(name, tensor, dtype) {
+            Ok(entry) => self.tensors.push((name.to_owned(), entry)),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+            }
+        }
     }
 
     fn quantized(&mut self, path: &str, quantized: Option<Quantized>) {

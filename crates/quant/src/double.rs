@@ -4,7 +4,7 @@ use crate::blockwise::scaled;
 use crate::dynamic_map::{DynamicMap, dynamic_map_signed};
 
 /// The block size of the nested quantization, fixed in bitsandbytes.
-pub(crate) const NESTED_BLOCK: usize = 256;
+pub const NESTED_BLOCK_SIZE: usize = 256;
 
 /// Nested blocks per parallel task, at least.
 const TASK_BLOCKS: usize = 16;
@@ -74,10 +74,10 @@ impl Absmax {
 pub(crate) fn nest(absmax: &[f32]) -> Absmax {
     let (offset, table) = (mean(absmax), DynamicMap::Signed.table());
     let mut codes = vec![0; absmax.len()];
-    let mut nested_absmax = vec![0.0; absmax.len().div_ceil(NESTED_BLOCK)];
+    let mut nested_absmax = vec![0.0; absmax.len().div_ceil(NESTED_BLOCK_SIZE)];
     codes
-        .par_chunks_mut(NESTED_BLOCK)
-        .zip(absmax.par_chunks(NESTED_BLOCK))
+        .par_chunks_mut(NESTED_BLOCK_SIZE)
+        .zip(absmax.par_chunks(NESTED_BLOCK_SIZE))
         .zip(&mut nested_absmax)
         .with_min_len(TASK_BLOCKS)
         .for_each(|((codes, absmax), largest)| {
@@ -86,7 +86,7 @@ pub(crate) fn nest(absmax: &[f32]) -> Absmax {
                 *code = table.nearest(scaled(x - offset, *largest));
             }
         });
-    Absmax::Nested { codes, nested_absmax, offset, block_size: NESTED_BLOCK }
+    Absmax::Nested { codes, nested_absmax, offset, block_size: NESTED_BLOCK_SIZE }
 }
 
 fn unnest(codes: &[u8], nested_absmax: &[f32], offset: f32, block_size: usize) -> Vec<f32> {
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(nested.size_bytes(), 700 + 4 * 4);
         // The widest gap of the map is 0.0140625; below -0.993 there is no level at all.
         for (j, (restored, value)) in nested.values().iter().zip(&absmax).enumerate() {
-            let bound = 0.00704 * nested_absmax[j / NESTED_BLOCK] + 1e-7;
+            let bound = 0.00704 * nested_absmax[j / NESTED_BLOCK_SIZE] + 1e-7;
             assert!((restored - value).abs() <= bound, "block {j}: {restored} for {value}");
         }
     }

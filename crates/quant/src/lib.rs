@@ -82,7 +82,7 @@ pub use blockwise::{dequantize_range, dequantize_range_bf16, dequantize_referenc
 pub use codebook::{FP4, FP4_ORDER, FP4_THRESHOLDS, NF4, NF4_THRESHOLDS};
 pub use comparison::{Encoding, EncodingReport, compare_encodings};
 pub use config::{QuantConfig, QuantType, SourceDtype};
-pub use double::Absmax;
+pub use double::{Absmax, NESTED_BLOCK_SIZE};
 pub use dynamic_map::{DynamicMap, dynamic_map_signed, dynamic_map_unsigned};
 pub use eight_bit::{EightBitState, quantize_8bit_reference};
 pub use error::QuantError;

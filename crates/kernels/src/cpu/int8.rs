@@ -1,11 +1,10 @@
 //! LLM.int8 products: rows of 8-bit codes, multiplied exactly, and the outlier columns beside them.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use burnisher_quant::INT8_PRODUCT_STEP;
-use half::bf16;
 use rayon::prelude::*;
 
-use super::{Value, level::Level, tensor_in};
+use super::{level::Level, tensor_in};
 use crate::EightBitWeight;
 
 /// Rows of weights and of inputs that a tile multiplies with each other.
@@ -17,10 +16,10 @@ const BLOCK: usize = 32;
 /// What turns a code times an absmax into a value.
 const STEP: f32 = 1.0 / 127.0;
 
-/// `x·Wᵀ` in the dtype of `x`; `None` unless both are on Flex, `x` is f32 or bf16, and all its values are finite.
+/// `x·Wᵀ` in the dtype of `x`; `None` unless both are on Flex and all values of `x` are finite.
 pub(crate) fn project(x: &Tensor<2>, weight: &EightBitWeight) -> Option<Tensor<2>> {
     let ([rows, inn], [out, _]) = (x.dims(), weight.dims());
-    let values = read(x)?;
+    let values = super::floats(x)?;
     let (codes, absmax) = weight.on_flex()?;
     let codes: &[i8] = &bytemuck::cast_slice(codes.as_slice::<i32>()?)[..out * inn];
     let absmax = absmax.as_slice::<f32>()?;
@@ -65,15 +64,6 @@ pub(crate) fn project(x: &Tensor<2>, weight: &EightBitWeight) -> Option<Tensor<2
         }
     });
     Some(tensor_in(y, [rows, out], x.dtype(), &x.device()))
-}
-
-/// The values of a matrix in f32, row by row.
-fn read(x: &Tensor<2>) -> Option<Vec<f32>> {
-    let storage = super::flex(x, &[DType::F32, DType::BF16])?.to_contiguous();
-    match x.dtype() {
-        DType::F32 => storage.as_slice().map(<[f32]>::to_vec),
-        _ => storage.as_slice().map(|values: &[bf16]| values.par_iter().map(|value| value.widen()).collect()),
-    }
 }
 
 /// The products of up to [`TILE`] rows: `w` of codes, `x` of rows without gaps. Exact: in parts whose sums fit 32 bits.
@@ -153,7 +143,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, FloatDType};
     use burnisher_quant::Int8Weight;
 
     use super::*;
@@ -179,6 +169,13 @@ mod tests {
                 let wanted = weight.project_reference(&x, Some(INT8_THRESHOLD)).unwrap();
                 let weight = EightBitWeight::from_int8(&weight, &device);
                 let x = Tensor::<1>::from_floats(&x[..], &device).reshape([rows, inn]);
+                // Inputs in 16 bits take the same way.
+                for dtype in [FloatDType::F16, FloatDType::BF16] {
+                    let half = x.clone().cast(dtype);
+                    let found = project(&half, &weight).expect("a fast path").to_data();
+                    let wide = project(&half.cast(FloatDType::F32), &weight).expect("a fast path");
+                    assert_eq!(found, wide.cast(dtype).to_data(), "{dtype:?}");
+                }
                 let found = project(&x, &weight).unwrap().to_data().try_to_vec::<f32>().unwrap();
                 for (found, wanted) in found.iter().zip(&wanted) {
                     assert!((found - wanted).abs() <= 1e-5 * wanted.abs().max(1.0), "{found} {wanted}");

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     Adaptable, AdapterTensor, InitLoraWeights, LoraConfig, LoraError, PeftFiles, Projection, Site,
-    attach::peft_files, error::Problem, peft::keys,
+    attach::peft_files, checked_plan::checked_plan, error::Problem, fingerprint, peft::keys,
 };
 
 const PLAIN: &str = "a plain LoRA adapter";
@@ -102,7 +102,10 @@ pub fn save_peft_converted<M: Adaptable>(
         return Err(LoraError::Convert { wanted: PLAIN.into(), problems });
     }
     let initial = initial_adapter(model, config)?;
-    peft_files(model, &config.into())?.converted(&initial)?.write(dir)
+    let (config, dir) = (config.into(), dir.as_ref());
+    peft_files(model, &config)?.converted(&initial)?.write(dir)?;
+    // Norms and embedding are those of the original base.
+    fingerprint::write(dir, &fingerprint::of(model, &checked_plan(&config, model)?))
 }
 
 fn for_each_adapter<M: Adaptable>(model: &M, visit: &mut dyn FnMut(&str, &Projection)) {

@@ -23,4 +23,5 @@ pub(crate) use self::{
     places::{Named, Other},
     roster::{DEFAULT, Roster},
     route::check_no_routes,
+    swap::trimmed,
 };

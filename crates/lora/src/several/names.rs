@@ -14,14 +14,15 @@ use super::{
     roster::Entry,
     route::check_no_routes,
     rules::{check_stack, check_together, check_unmerged, refuse},
-    swap::{check_base, trimmed},
+    swap::check_base,
 };
 use crate::{
     Adaptable, Adapter, AdapterConfig, AttachReport, EmbeddingAdapter, LoraConfig, LoraError, Site, attach,
     attach::{load_files, peft_files, read_for, settle},
+    checked_plan::checked_plan,
     count_parameters,
     error::Problem,
-    merge,
+    fingerprint, merge, visit_parameters,
 };
 
 /// Adds a new adapter by the name of `name`, with the initial values that [`attach`] would give it. The
@@ -90,13 +91,18 @@ pub fn adapter_config<M: Adaptable>(model: &M, name: &str) -> Result<AdapterConf
 ///
 /// # Errors
 /// [`LoraError::UnknownAdapter`] with every name that is none; [`LoraError::Several`] naming every adapter that cannot be
-/// used with another (DoRA, trained tokens, IA3, VeRA), and while an adapter is merged.
+/// used with another (DoRA, trained tokens, IA3, VeRA) or that changed the model itself, which no choice takes back, and
+/// while an adapter is merged.
 pub fn set_adapters<M: Adaptable>(mut model: M, names: &[&str]) -> Result<M, LoraError> {
     check_unmerged(&mut model, "choose adapters")?;
     let roster = Roster::of(&mut model);
     let entries = roster.all(names.iter().copied())?;
     check_stack(&entries)?;
-    let active = entries.into_iter().map(|entry| entry.name.clone()).collect();
+    let active: Vec<String> = entries.into_iter().map(|entry| entry.name.clone()).collect();
+    if active != roster.active {
+        check_together(roster.entries.iter())?;
+    }
+    visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
     each_adapter(&mut model, &mut |_, _, mut adapter| adapter.set_trainable(&|_| false));
     Roster { active, ..Roster::clone(&roster) }.give(&mut model);
     settle(&mut model);
@@ -106,7 +112,8 @@ pub fn set_adapters<M: Adaptable>(mut model: M, names: &[&str]) -> Result<M, Lor
 /// Uses no adapter: the model computes what its base does, until [`set_adapters`].
 ///
 /// # Errors
-/// [`LoraError::Several`] while an adapter is merged.
+/// [`LoraError::Several`] if an adapter changed the model itself (`modules_to_save`, biases, PiSSA, OLoRA, LoftQ), and
+/// while one is merged.
 pub fn disable_adapters<M: Adaptable>(model: M) -> Result<M, LoraError> {
     set_adapters(model, &[])
 }
@@ -168,9 +175,10 @@ pub fn save_adapter<M: Adaptable>(
     let roster = Roster::of(&mut model);
     let config = &roster.entry(name)?.config;
     Roster { active: vec![name.to_owned()], ..Roster::clone(&roster) }.give(&mut model);
-    let files = trimmed(peft_files(&model, config)?, &model)?;
+    let files = peft_files(&model, config)?;
     let dir = if name == DEFAULT { dir.as_ref().to_owned() } else { dir.as_ref().join(name) };
     files.write(&dir)?;
+    fingerprint::write(&dir, &fingerprint::of(&model, &checked_plan(config, &model)?))?;
     Ok(dir)
 }
 
@@ -210,6 +218,10 @@ fn add<M: Adaptable>(
         });
     });
     let (mut fresh, config, report) = make(plain)?;
+    if roster.entries.is_empty() {
+        // As `attach` does: from now on the model itself is not trained.
+        visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
+    }
     let mut found = BTreeMap::new();
     fresh.sites(&mut |path, site| {
         let adapter = match site {

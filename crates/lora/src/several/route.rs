@@ -7,7 +7,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use super::{
     Roster,
     places::on_place,
-    rules::{BASE, check_rows_of, check_unmerged, refuse},
+    rules::{BASE, check_rows_of, check_together, check_unmerged, refuse},
 };
 use crate::{Adaptable, LoraError, error::Problem};
 
@@ -102,6 +102,8 @@ pub fn with_row_adapters<M: Adaptable, S: AsRef<str>>(
     check_unmerged(&mut model, WANTED)?;
     let routes = Routes::new(rows);
     let roster = Roster::of(&mut model);
+    // Rows of the base want it as it was.
+    check_together(roster.entries.iter())?;
     check_rows_of(&roster.all(routes.groups.iter().map(|group| group.name.as_str()))?)?;
     if rows.is_empty() {
         refuse(WANTED, vec![Problem::new("the batch", "no rows", "at least one")])?;

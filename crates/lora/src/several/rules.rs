@@ -70,7 +70,6 @@ pub(super) fn check_stack(entries: &[&Entry]) -> Result<(), LoraError> {
 /// # Errors
 /// [`LoraError::Several`] with every adapter that cannot be that of some rows.
 pub(super) fn check_rows_of(entries: &[&Entry]) -> Result<(), LoraError> {
-    check_together(entries.iter().copied())?;
     refuse("choose adapters by row", not_sums(entries, "LoRA without these"))
 }
 

@@ -176,7 +176,7 @@ fn padded(tensor: AdapterTensor, wanted: &[usize]) -> Vec<f32> {
 }
 
 /// The same files with the ranks that their configuration says: the rest of larger factors is zeros.
-pub(super) fn trimmed<M: Adaptable>(mut files: PeftFiles, model: &M) -> Result<PeftFiles, LoraError> {
+pub(crate) fn trimmed<M: Adaptable>(mut files: PeftFiles, model: &M) -> Result<PeftFiles, LoraError> {
     if files.config.as_lora().is_none() {
         return Ok(files);
     }

@@ -1,9 +1,11 @@
 //! One stored tensor.
 
+use burn::tensor::{FloatDType, Tensor};
 use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::dtype::CheckpointDtype;
+use crate::error::ModelError;
 
 /// A tensor as its file holds it: row-major, little endian.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,33 @@ impl TensorEntry {
     pub fn from_f32(values: &[f32], shape: Vec<usize>) -> Self {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Self { dtype: CheckpointDtype::F32, shape, bytes }
+    }
+
+    /// A tensor in `dtype`, which is f32, f16 or bf16: rounded to nearest.
+    ///
+    /// # Errors
+    /// [`ModelError::OutOfRange`] with the first value that the dtype cannot hold.
+    pub(crate) fn rounded<const D: usize>(
+        name: &str,
+        tensor: Tensor<D>,
+        dtype: CheckpointDtype,
+    ) -> Result<Self, ModelError> {
+        let float = match dtype {
+            CheckpointDtype::BF16 => FloatDType::BF16,
+            CheckpointDtype::F16 => FloatDType::F16,
+            _ => FloatDType::F32,
+        };
+        let (shape, tensor) = (tensor.dims().to_vec(), tensor.without_autodiff());
+        let bytes = tensor.clone().cast(float).into_data().as_bytes().to_vec().into();
+        let entry = Self { dtype, shape, bytes };
+        match entry.first_non_finite() {
+            None => Ok(entry),
+            Some((index, _)) => {
+                let value = tensor.cast(FloatDType::F32).into_data().iter::<f32>().nth(index);
+                let (tensor, value) = (name.to_owned(), value.unwrap_or(f32::NAN));
+                Err(ModelError::OutOfRange { tensor, dtype, index, value })
+            }
+        }
     }
 
     /// The values of a weight in f32, which holds f32, f16 and bf16 exactly; `None` for any other dtype.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::fields::Fields;
 use crate::checkpoint::CheckpointDtype;
+use crate::layout::HEAD;
 
 /// How bitsandbytes quantized a checkpoint's projections.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,10 +43,13 @@ impl QuantizationConfig {
         Self { method, compute_dtype: CheckpointDtype::F32, skip_modules: None }
     }
 
-    /// Names the modules that were left as they are, by their paths; the head is one of them unless it was quantized.
+    /// Names the projections that were left as they are, by path or its end. The head, which always is, joins the list:
+    /// transformers leaves it out by itself only while there is none.
     #[must_use]
     pub fn with_skip_modules(mut self, modules: impl IntoIterator<Item = String>) -> Self {
-        self.skip_modules = Some(modules.into_iter().collect());
+        let modules = modules.into_iter().filter(|module| module != HEAD);
+        let named: Vec<String> = modules.chain([HEAD.to_owned()]).collect();
+        self.skip_modules = (named.len() > 1).then_some(named);
         self
     }
 

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType, Tensor};
-use burnisher_lora::{Adaptable, Embedding, Projection, Site, Weight, load_peft, merge_and_unload};
+use burnisher_lora::{
+    Adaptable, AdapterConfig, Embedding, Projection, Site, Weight, load_peft, merge_and_unload,
+};
 
 use crate::{
-    CausalLm, CheckpointDtype, CheckpointWriter, ComputeDtype, LoadConfig, ModelConfig, ModelError, Quantize,
-    TensorEntry, TensorSpec, WriteOptions, copy_tokenizer_files, write_config,
+    CausalLm, Checkpoint, CheckpointDtype, CheckpointWriter, ComputeDtype, LoadConfig, ModelConfig,
+    ModelError, Quantize, TensorEntry, TensorSpec, WriteOptions, copy_tokenizer_files, layout, write_config,
 };
 
 /// What to make of a checkpoint.
@@ -81,7 +83,8 @@ pub struct ExportReport {
 /// tokenizer, chat template and generation settings; tied embeddings stay tied.
 ///
 /// Weights are read from the mapped file, changed one after the other in f32, rounded once and written, so that memory
-/// holds one of them; one that is stored quantized is held in its few bits. A quantized base becomes dense: nothing is
+/// holds one of them; one that is stored quantized is held in its few bits. Only beside an adapter that trained parameters
+/// of the base itself (`modules_to_save`, biases, PiSSA, OLoRA, LoftQ) the whole model is held in f32. A quantized base becomes dense: nothing is
 /// merged into 4 or 8 bits.
 ///
 /// # Errors
@@ -109,12 +112,7 @@ pub fn export_model(
         (None, _) => CheckpointDtype::BF16,
     };
     let device = Device::flex();
-    // Weights that are stored in the compute dtype stay in the file until they are changed.
-    let compute = match config.dtype {
-        Some(CheckpointDtype::BF16) => ComputeDtype::Bf16,
-        _ => ComputeDtype::F32,
-    };
-    let load = LoadConfig { dtype: compute, quantize: options.quantized_base };
+    let load = LoadConfig { dtype: compute_dtype(from, options)?, quantize: options.quantized_base };
     let mut model = CausalLm::from_pretrained(from, &load, &device)?;
     let mut merged = Vec::new();
     if let Some(adapter) = &options.adapter {
@@ -144,6 +142,22 @@ pub fn export_model(
     write_config(to, &config.with_dtype(dtype).with_quantization(None))?;
     let companions = copy_tokenizer_files(from, to)?;
     Ok(ExportReport { dtype, merged, restored, companions })
+}
+
+/// What to load the model in. Weights that are stored in it stay in the file until they are changed; an adapter that
+/// trained the base's own parameters has them in f32, which nothing may round before the end.
+fn compute_dtype(from: &Path, options: &ExportOptions) -> Result<ComputeDtype, ModelError> {
+    if let Some(adapter) = &options.adapter
+        && AdapterConfig::read(adapter.join("adapter_config.json"))?.changes_the_base()
+    {
+        return Ok(ComputeDtype::F32);
+    }
+    let stored = Checkpoint::open(from)?.tensor(layout::EMBEDDING).map(|tensor| tensor.dtype);
+    Ok(match stored {
+        Some(CheckpointDtype::BF16) => ComputeDtype::Bf16,
+        Some(CheckpointDtype::F16) => ComputeDtype::F16,
+        _ => ComputeDtype::F32,
+    })
 }
 
 /// The tensors of a place, before any of them is made.
@@ -198,26 +212,11 @@ impl Output<'_> {
     }
 
     fn write<const D: usize>(&mut self, name: String, tensor: Tensor<D>) -> Result<(), ModelError> {
-        let (dtype, shape) = (self.dtype, tensor.dims().to_vec());
-        let tensor = tensor.without_autodiff();
-        let bytes = tensor.clone().cast(float_dtype(dtype)).into_data().as_bytes().to_vec().into();
-        let entry = TensorEntry { dtype, shape, bytes };
-        if let Some((index, _)) = entry.first_non_finite() {
-            let value = tensor.into_data().iter::<f32>().nth(index).unwrap_or(f32::NAN);
-            return Err(ModelError::OutOfRange { tensor: name, dtype, index, value });
-        }
+        let entry = TensorEntry::rounded(&name, tensor, self.dtype)?;
         self.writer.write(&name, &entry)?;
         self.done += 1;
         (self.progress)(self.done, self.all);
         Ok(())
-    }
-}
-
-fn float_dtype(dtype: CheckpointDtype) -> FloatDType {
-    match dtype {
-        CheckpointDtype::BF16 => FloatDType::BF16,
-        CheckpointDtype::F16 => FloatDType::F16,
-        _ => FloatDType::F32,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use burnisher_quant::SourceDtype;
+use burnisher_quant::{NESTED_BLOCK_SIZE, SourceDtype};
 
 use crate::{
     Checkpoint, CheckpointDtype, CheckpointWriter, ModelConfig, ModelError, QuantizationConfig, Quantize,
@@ -55,6 +55,7 @@ pub fn quantize_checkpoint(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<QuantizeReport, ModelError> {
     let (from, to) = (from.as_ref(), to.as_ref());
+    let quantize = quantize.checked()?;
     let config = ModelConfig::from_dir(from)?;
     if config.quantization.is_some() {
         return Err(ModelError::Unsupported {
@@ -107,13 +108,7 @@ pub fn quantize_checkpoint(
     writer.finish()?;
     let quantization = method.map(|method| {
         let quantization = QuantizationConfig::new(method).with_compute_dtype(compute_dtype);
-        match skip.iter().all(|name| name == HEAD) {
-            true => quantization,
-            // transformers leaves out the head by itself only while there is no list.
-            false => quantization.with_skip_modules(
-                skip.iter().filter(|name| *name != HEAD).cloned().chain([HEAD.to_owned()]),
-            ),
-        }
+        quantization.with_skip_modules(skip.iter().cloned())
     });
     write_config(to, &config.with_quantization(quantization))?;
     copy_tokenizer_files(from, to)?;
@@ -162,7 +157,7 @@ fn quantized_specs(
             (Quantize::FourBit(_), ".weight") => vec![elements.div_ceil(2), 1],
             (Quantize::FourBit(config), ".weight.absmax") => vec![elements.div_ceil(config.block_size)],
             (Quantize::FourBit(config), ".weight.nested_absmax") => {
-                vec![elements.div_ceil(config.block_size).div_ceil(NESTED_BLOCK)]
+                vec![elements.div_ceil(config.block_size).div_ceil(NESTED_BLOCK_SIZE)]
             }
             (_, end) if end.starts_with(".weight.quant_state") => return TensorSpec::late(name),
             _ => of_one.shape,
@@ -171,9 +166,6 @@ fn quantized_specs(
     });
     Ok(specs.collect())
 }
-
-/// Scales that share a scale with double quantization.
-const NESTED_BLOCK: usize = 256;
 
 fn values(
     checkpoint: &Checkpoint,

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use burnisher_lora::{LoraConfig, attach, load_peft, merge_and_unload, save_peft};
 use burnisher_models::{
     CausalLm, Checkpoint, CheckpointDtype, ExportOptions, LoadConfig, ModelError, ModelInput, TensorEntry,
@@ -141,6 +141,9 @@ fn what_cannot_be_written_is_named_and_leaves_nothing() {
         export(from.path(), to.path(), &ExportOptions::new().with_dtype(CheckpointDtype::F16)).unwrap_err();
     let wanted = "`model.layers.1.mlp.up_proj.weight` holds 1000000 at flat index 77, which F16 cannot";
     assert!(error.to_string().starts_with(wanted), "{error}");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+    let error = load(from.path()).save_pretrained(to.path(), Some(FloatDType::F16), &WriteOptions::new());
+    assert!(error.unwrap_err().to_string().starts_with(wanted));
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
     let error =
         export(from.path(), to.path(), &ExportOptions::new().with_dtype(CheckpointDtype::U8)).unwrap_err();

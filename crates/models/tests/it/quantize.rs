@@ -153,7 +153,20 @@ fn skipped_projections_stay_dense_and_are_listed() {
     let block_size = QuantConfig::nf4().with_block_size(48);
     let error = quantize("llama2", other.path(), block_size.into(), &[]).unwrap_err();
     assert!(error.to_string().contains("48"), "{error}");
+    let error = quantize("llama2", other.path(), Quantize::Int8 { threshold: -1.0 }, &[]).unwrap_err();
+    assert!(error.to_string().contains("threshold -1"), "{error}");
     assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0, "nothing was left behind");
+
+    // A stored form is what it is: another one is not read into it.
+    let load = |choice: Quantize| {
+        let load = LoadConfig::new().with_quantize(choice);
+        CausalLm::from_pretrained(dir.path(), &load, &Device::flex()).map(|_| ())
+    };
+    load(QuantConfig::nf4().into()).unwrap();
+    for (choice, wanted) in [(Quantize::int8(), "int8"), (QuantConfig::fp4().into(), "fp4")] {
+        let error = load(choice).unwrap_err().to_string();
+        assert!(error.contains(&format!("stored in nf4 in {wanted}")), "{error}");
+    }
 }
 
 #[test]

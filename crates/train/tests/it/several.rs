@@ -7,9 +7,10 @@ use burnisher_data::TokenBatch;
 use burnisher_kernels::AdamW;
 use burnisher_lora::{
     Adaptable, AdapterConfig, Ia3Config, LoraConfig, LoraError, PeftFiles, Site, TargetModules, VeraConfig,
-    active_adapters, adapter_names, add_adapter, attach, check_rows, delete_adapter, disable_adapters,
-    hotswap_adapter, load_adapter, load_peft, merge, merge_adapters, save_adapter, save_peft, set_adapters,
-    train_adapter, unmerge, visit_parameters, with_row_adapters, without_row_adapters,
+    active_adapters, adapter_config, adapter_names, add_adapter, attach, check_rows, delete_adapter,
+    disable_adapters, hotswap_adapter, load_adapter, load_peft, merge, merge_adapters, save_adapter,
+    save_peft, set_adapters, train_adapter, unmerge, visit_parameters, with_row_adapters,
+    without_row_adapters,
 };
 use burnisher_models::{
     CausalLm, GenerateConfig, GradientCheckpointing, LoadConfig, ModelInput, WriteOptions,
@@ -443,6 +444,11 @@ fn a_swap_writes_where_the_adapter_was() {
     let dir = tempfile::tempdir().unwrap();
     let files = PeftFiles::read(save_adapter(&model, "c", dir.path()).unwrap()).unwrap();
     assert_eq!(files.tensors, PeftFiles::read(peft("a").unwrap()).unwrap().tensors);
+    let alone = set_adapters(model.clone(), &["c"]).unwrap();
+    save_peft(&alone, adapter_config(&alone, "c").unwrap(), dir.path()).unwrap();
+    assert_eq!(PeftFiles::read(dir.path()).unwrap().tensors, files.tensors);
+    // A clone that is alive would make the swap write elsewhere.
+    drop(alone);
     // And back to the larger rank.
     hotswap_adapter(&mut model, "c", peft("c").unwrap()).unwrap();
     assert_eq!(addresses(&mut model), before);
@@ -487,4 +493,59 @@ fn a_swap_that_does_not_fit_changes_nothing_and_says_all() {
     let mut model = model.clone();
     hotswap_adapter(&mut model, "narrow", dir.path().join("narrow")).unwrap();
     assert_eq!(parameters(&model), before);
+}
+
+/// What training has changed in the model itself is there whatever adapter is in use.
+#[test]
+fn no_choice_takes_back_what_an_adapter_changed_in_the_model() {
+    use burnisher_lora::InitLoraWeights;
+    let lora = || LoraConfig::new(4).with_target_modules(suffixes(&["q_proj"]));
+    for config in [
+        lora().with_modules_to_save(["lm_head"]),
+        lora().with_bias(burnisher_lora::Bias::All),
+        lora().with_init_lora_weights(InitLoraWeights::Pissa),
+    ] {
+        let model = attach(&config, base(MODEL, false), 1, &device()).unwrap().0;
+        // The choice that is there already is none.
+        let model = set_adapters(model, &["default"]).unwrap();
+        for error in [
+            disable_adapters(model.clone()).unwrap_err(),
+            with_row_adapters(model, &[None::<&str>, Some("default")]).unwrap_err(),
+        ] {
+            assert!(
+                error.to_string().contains("`default`") || error.to_string().contains("default:"),
+                "{error}"
+            );
+        }
+    }
+}
+
+/// The first adapter of a model that was trained itself: from then on the adapter alone is.
+#[test]
+fn adding_an_adapter_freezes_the_model() {
+    let model = burnisher_lora::train_all(base(MODEL, false)).unwrap();
+    let model = add_adapter(model, "a", LoraConfig::new(4), 1, &device()).unwrap().0;
+    let mut model = train_adapter(model, "a").unwrap();
+    let mut trained = 0;
+    visit_parameters(&mut model, &mut |name, parameter| {
+        assert_eq!(parameter.is_trainable(), name.contains(".lora_"), "{name}");
+        trained += usize::from(parameter.is_trainable());
+    });
+    assert_eq!(trained, 8);
+}
+
+#[test]
+fn every_way_of_saving_says_which_base_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("base_fingerprint.json");
+    let lora = LoraConfig::new(4);
+    let model = attach(&lora, base(MODEL, false), 1, &device()).unwrap().0;
+    save_adapter(&model, "default", dir.path()).unwrap();
+    assert!(file.exists());
+    let other = attach(&lora, base("llama2", false), 1, &device()).unwrap().0;
+    save_peft(&other, &lora, dir.path()).unwrap();
+    load_peft(dir.path(), base("llama2", false), false, &device()).unwrap();
+    // Files alone know no base, and do not keep another's.
+    PeftFiles::read(dir.path()).unwrap().write(dir.path()).unwrap();
+    assert!(!file.exists());
 }
