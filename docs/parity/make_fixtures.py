@@ -576,7 +576,7 @@ def sec_more():
     from peft import AdaLoraConfig, LoraConfig, PeftModel
     from peft.optimizers import create_lorafa_optimizer
     import peft.optimizers.lorafa as lorafa
-    from peft.tuners.lora.eva import initialize_lora_eva_weights
+    import peft.tuners.lora.eva as eva
     tr, M, al = SPEC["train"], SPEC["peft_main"], SPEC["lora"]["alpha"]
     tg = ["q_proj", "v_proj"]
 
@@ -633,7 +633,7 @@ def sec_more():
 
     # EVA: three batches of the training data; the inputs that the modules saw, without padding
     from peft import EvaConfig
-    cfg = LoraConfig(task_type="CAUSAL_LM", target_modules=tg + ["o_proj"], r=4, lora_alpha=al, init_lora_weights="eva", eva_config=EvaConfig(rho=2.0, tau=0.9999))
+    cfg = LoraConfig(task_type="CAUSAL_LM", target_modules=tg + ["o_proj"], r=4, lora_alpha=al, init_lora_weights="eva", eva_config=EvaConfig(rho=2.0))
     from peft import get_peft_model
     torch.manual_seed(seed_of(M, 5))
     pm = get_peft_model(load(M), cfg).eval()
@@ -653,10 +653,22 @@ def sec_more():
     for h in hooks:
         h.remove()
     T = {f"inputs.{k}.{i}": x[batches[i]["attention_mask"].bool()] for k, xs in T.items() for i, x in enumerate(xs)}
-    initialize_lora_eva_weights(pm, batches, show_progress_bar=False)
+    # exact decompositions in the place of torch.svd_lowrank's random ones, and every layer is done after its third batch
+    Pca, calls, raw = eva.IncrementalPCA, {}, eva.SVDHook.__call__
+    eva.IncrementalPCA = lambda lowrank, lowrank_seed, **k: Pca(lowrank=False, **k)
+
+    def counted(self, *a):
+        calls[self.name] = calls.get(self.name, 0) + 1
+        raw(self, *a)
+        self.converged = torch.full((self.n_components,), calls[self.name] >= len(batches))
+    eva.SVDHook.__call__ = counted
+    eva.initialize_lora_eva_weights(pm, batches, show_progress_bar=False)
+    eva.SVDHook.__call__, eva.IncrementalPCA = raw, Pca
+    assert set(calls.values()) == {len(batches)}, calls
     more_save(pm, d)
     save_st(os.path.join(d, "reference.safetensors"), T)
     S = {"model": f"models/{M}", "variant": "eva", "peft_type": "LORA",
+         "batches": max(calls.values()),
          "note": "inputs of q_proj are those of v_proj, too; signs of the rows of A are arbitrary; B is 0",
          "ranks": {n.replace("base_model.model.", ""): mod.r["default"] for n, mod in pm.named_modules() if hasattr(mod, "lora_A") and "default" in mod.lora_A},
          "scaling": {n.replace("base_model.model.", ""): mod.scaling["default"] for n, mod in pm.named_modules() if hasattr(mod, "lora_A") and "default" in mod.lora_A}}

@@ -169,10 +169,8 @@ fn an_adapter_written_again_is_the_adapter_that_was_read() {
         let dir = out.map_or(dir.path().to_owned(), |out| out.join(model_name).join(variant));
         save_peft(&model, &config, &dir).unwrap();
         let file = "adapter_model.safetensors";
-        let (got, want) = (
-            Tensors::read(dir.join(file)),
-            Tensors::read(variant_file(model_name, variant, file).unwrap()),
-        );
+        let (got, want) =
+            (Tensors::read(dir.join(file)), Tensors::read(variant_file(model_name, variant, file).unwrap()));
         assert_eq!(
             got.names().collect::<Vec<_>>(),
             want.names().collect::<Vec<_>>(),
@@ -287,7 +285,7 @@ fn merged_weights_equal_peft_and_unmerging_restores_the_base() {
 }
 
 /// The twenty micro-batches of the ten-step traces.
-fn micro_batches(model: &str) -> Vec<TokenBatch> {
+pub(crate) fn micro_batches(model: &str) -> Vec<TokenBatch> {
     let data = Tensors::read(fixture(&format!("peft/{model}/train_data.safetensors")));
     let [count, rows, length] = data.shape("input_ids") else { panic!("three dimensions") };
     let (ids, labels, mask) = (data.ids("input_ids"), data.ints("labels"), data.ints("attention_mask"));
