@@ -623,13 +623,19 @@ def sec_more():
     lorafa.is_bf16_available = lambda *a, **k: False
     cfg = LoraConfig(task_type="CAUSAL_LM", target_modules=tg, r=4, lora_alpha=al, lora_dropout=0.0)
     pm, d, S = more_start(M, "lora_fa", cfg, b_std=SPEC["lora"]["b_std"])
-    opt = create_lorafa_optimizer(pm, r=4, lora_alpha=al, lr=tr["lr"], weight_decay=tr["weight_decay"])
-    S["eps"], S["weight_decay"] = opt.defaults["eps"], tr["weight_decay"]
-    S["trace"] = more_loop(pm, M, opt, tr["lr"])
-    S["final_norms"] = {n.replace(".default", ""): float(q.detach().norm()) for n, q in pm.named_parameters() if "lora_" in n}
-    save_st(os.path.join(d, "adapter_after_10_steps.safetensors"), {n.replace(".default", ""): q for n, q in pm.named_parameters() if "lora_B" in n})
-    dump(os.path.join(d, "reference.json"), S)
-    print("more lora_fa", S["trace"]["step_losses"])
+    for vname, eps in (("lora_fa", None), ("lora_fa_small_epsilon", 1e-12)):
+        # (its epsilon comes before the bias correction, PyTorch's after it: with a small one the two are the same)
+        q, d, S = copy.deepcopy(pm), p("peft_more", M, vname), {**S, "variant": vname}
+        opt = create_lorafa_optimizer(q, r=4, lora_alpha=al, lr=tr["lr"], weight_decay=tr["weight_decay"])
+        if eps:
+            opt.param_groups[0]["eps"] = eps
+        S["eps"], S["weight_decay"] = opt.param_groups[0]["eps"], tr["weight_decay"]
+        S["trace"] = more_loop(q, M, opt, tr["lr"])
+        S["final_norms"] = {n.replace(".default", ""): float(x.detach().norm()) for n, x in q.named_parameters() if "lora_" in n}
+        if eps:
+            save_st(os.path.join(d, "adapter_after_10_steps.safetensors"), {n.replace(".default", ""): x for n, x in q.named_parameters() if "lora_B" in n})
+        dump(os.path.join(d, "reference.json"), S)
+        print("more", vname, S["trace"]["step_losses"])
 
     # EVA: three batches of the training data; the inputs that the modules saw, without padding
     from peft import EvaConfig

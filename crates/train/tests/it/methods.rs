@@ -267,28 +267,33 @@ impl Loop for Preconditioned {
     }
 }
 
-/// PEFT's optimizer adds its epsilon before the bias correction and decays after the step: both differ by less than the
-/// comparison sees.
+/// PEFT's optimizer adds its epsilon before the bias correction, ours after it, as PyTorch does: with PEFT's default of
+/// 1e-6 losses and norms agree, with a small one every value of B does, too.
 #[test]
 fn lora_fa_takes_the_steps_of_peft() {
-    let (mut model, _) = load("lora_fa");
-    visit_parameters(&mut model, &mut |name, mut parameter| {
-        if name.ends_with("lora_A.weight") {
-            parameter.set_trainable(false);
+    for (variant, epsilon) in [("lora_fa", 1e-6), ("lora_fa_small_epsilon", 1e-12)] {
+        let (mut model, _) = load("lora_fa");
+        visit_parameters(&mut model, &mut |name, mut parameter| {
+            if name.ends_with("lora_A.weight") {
+                parameter.set_trainable(false);
+            }
+        });
+        let lora_fa = LoraFa::new(&model);
+        assert_eq!(lora_fa.names().count(), 4);
+        let model = check_steps(model, variant, epsilon, &mut Preconditioned(lora_fa));
+        if variant == "lora_fa" {
+            continue;
         }
-    });
-    let lora_fa = LoraFa::new(&model);
-    assert_eq!(lora_fa.names().count(), 4);
-    let model = check_steps(model, "lora_fa", 1e-6, &mut Preconditioned(lora_fa));
-    let want = Tensors::read(dir("lora_fa").join("adapter_after_10_steps.safetensors"));
-    let mut seen = 0;
-    visit_parameters(&mut model.clone(), &mut |name, parameter| {
-        if parameter.is_trainable() {
-            assert_near(&values(&parameter.flat()), want.floats(&file_key(name)), 1e-4, name);
-            seen += 1;
-        }
-    });
-    assert_eq!(seen, 4);
+        let want = Tensors::read(dir(variant).join("adapter_after_10_steps.safetensors"));
+        let mut seen = 0;
+        visit_parameters(&mut model.clone(), &mut |name, parameter| {
+            if parameter.is_trainable() {
+                assert_near(&values(&parameter.flat()), want.floats(&file_key(name)), 1e-4, name);
+                seen += 1;
+            }
+        });
+        assert_eq!(seen, 4);
+    }
 }
 
 /// The trainer with the option does what the loop of one's own does, and other than without it.
@@ -308,7 +313,8 @@ fn the_trainer_preconditions_lora_fa_on_demand() {
     assert_ne!(run(true), run(false));
 }
 
-/// Three batches of inputs that PEFT's hooks saw; rows of A have no sign.
+/// Three batches of inputs that PEFT's hooks saw; rows of A have no sign. Of q_proj and v_proj, which have the same inputs
+/// and so the same directions, either may get the last rank.
 #[test]
 fn eva_finds_the_directions_and_ranks_of_peft() {
     let reference = json(dir("eva").join("reference.json"));
@@ -329,15 +335,10 @@ fn eva_finds_the_directions_and_ranks_of_peft() {
     }
     let start = eva.finish().unwrap();
     let (mut model, report) = attach_eva(&start, base("llama2"), &device()).unwrap();
-    let ranks: BTreeMap<&str, usize> =
-        report.adapted.iter().map(|module| (module.path.as_str(), module.r)).collect();
-    let wanted: BTreeMap<&str, usize> = reference["ranks"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(path, r)| (path.as_str(), r.as_u64().unwrap() as usize))
-        .collect();
-    assert_eq!(ranks, wanted);
+    let ours = report.adapted.iter().map(|module| (module.path.as_str(), module.r)).collect();
+    let theirs = reference["ranks"].as_object().unwrap().iter();
+    let theirs = theirs.map(|(path, r)| (path.as_str(), r.as_u64().unwrap() as usize)).collect();
+    assert_eq!(by_inputs(ours), by_inputs(theirs));
     for module in &report.adapted {
         let scaling = reference["scaling"][&module.path].as_f64().unwrap();
         assert_relative(module.scaling, scaling, 1e-12, &format!("{} scaling", module.path));
@@ -348,8 +349,13 @@ fn eva_finds_the_directions_and_ranks_of_peft() {
             return;
         }
         let want = &want.tensors[&file_key(name)];
-        assert_eq!(parameter.shape(), want.shape, "{name}");
         let got = values(&parameter.flat());
+        if name.ends_with("lora_B.weight") {
+            assert!(got.iter().chain(&want.values).all(|value| *value == 0.0), "{name}");
+            seen += 1;
+            return;
+        }
+        assert_eq!(parameter.shape()[1], want.shape[1], "{name}");
         for (row, (got, want)) in got.chunks(want.shape[1]).zip(want.values.chunks(want.shape[1])).enumerate()
         {
             let dot: f32 = got.iter().zip(want).map(|(a, b)| a * b).sum();
@@ -359,6 +365,16 @@ fn eva_finds_the_directions_and_ranks_of_peft() {
         seen += 1;
     });
     assert_eq!(seen, 12);
+}
+
+/// The ranks of all modules that have the same inputs, from low to high.
+fn by_inputs(ranks: Vec<(&str, usize)>) -> BTreeMap<String, Vec<usize>> {
+    let mut grouped: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (path, r) in ranks {
+        grouped.entry(path.replace("v_proj", "q_proj")).or_default().push(r);
+    }
+    grouped.values_mut().for_each(|ranks| ranks.sort_unstable());
+    grouped
 }
 
 fn factors(projection: &Projection) -> Option<(Vec<f32>, Vec<f32>, [usize; 3])> {
