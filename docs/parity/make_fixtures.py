@@ -639,7 +639,7 @@ def sec_more():
 
     # EVA: three batches of the training data; the inputs that the modules saw, without padding
     from peft import EvaConfig
-    cfg = LoraConfig(task_type="CAUSAL_LM", target_modules=tg + ["o_proj"], r=4, lora_alpha=al, init_lora_weights="eva", eva_config=EvaConfig(rho=2.0))
+    cfg = LoraConfig(task_type="CAUSAL_LM", target_modules=tg + ["o_proj"], r=4, lora_alpha=al, init_lora_weights="eva", eva_config=EvaConfig(rho=2.5))
     from peft import get_peft_model
     torch.manual_seed(seed_of(M, 5))
     pm = get_peft_model(load(M), cfg).eval()

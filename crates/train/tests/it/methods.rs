@@ -314,7 +314,8 @@ fn the_trainer_preconditions_lora_fa_on_demand() {
 }
 
 /// Three batches of inputs that PEFT's hooks saw; rows of A have no sign. Of q_proj and v_proj, which have the same inputs
-/// and so the same directions, either may get the last rank.
+/// and so the same directions, either may get the last rank. The
+/// batches are few enough rows for exact decompositions: those of larger ones are random and approximate, as PEFT's are.
 #[test]
 fn eva_finds_the_directions_and_ranks_of_peft() {
     let reference = json(dir("eva").join("reference.json"));
@@ -323,7 +324,7 @@ fn eva_finds_the_directions_and_ranks_of_peft() {
     let config = LoraConfig::new(4)
         .with_lora_alpha(want.config.lora().unwrap().lora_alpha())
         .with_init_lora_weights(InitLoraWeights::Eva)
-        .with_eva_config(EvaConfig { rho: 2.0, ..EvaConfig::default() })
+        .with_eva_config(EvaConfig { rho: 2.5, ..EvaConfig::default() })
         .with_target_modules(TargetModules::suffixes(["q_proj", "v_proj", "o_proj"]));
     let mut eva = Eva::new(&config, &base("llama2"), &device()).unwrap();
     let modules: Vec<String> = eva.modules().map(str::to_owned).collect();
