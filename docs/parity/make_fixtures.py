@@ -2,7 +2,7 @@
 """Reference numbers for the tiny models:  python make_fixtures.py --out DIR [--spec specs/X.json] [--only base,peft,...]
 
 DIR must hold the models of make_models.py with the same spec (made first when missing).
-Sections: tok base peft merge trainer bnb adam8 sched packing chat manifest.   Float32, one thread, seeded.
+Sections: tok base peft more merge trainer bnb adam8 sched packing chat manifest.   Float32, one thread, seeded.
 """
 import copy, io, json, math, os, re, shutil, subprocess, sys, time, contextlib
 import common
@@ -492,6 +492,206 @@ def sec_peft():
             note="different shapes share vera_A/vera_B by slicing", full_merge=False, keep_final=False)
     variant(M, "vera_no_projection", VeraConfig(r=r * 4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", projection_prng_key=3, save_projection=False),
             note="vera_A/vera_B must be regenerated from projection_prng_key with torch's CPU generator (see ../vera for the values)", keep_final=False)
+
+
+# ---------------------------------------------------------------- methods with a loop of their own
+def more_start(name, vname, cfg, b_std=None):
+    """an adapter off its initial values, saved; reference values of one pass as in `variant`"""
+    from peft import get_peft_model
+    torch.manual_seed(seed_of(name, 5))
+    pm = get_peft_model(load(name), cfg)
+    pm.peft_config["default"].base_model_name_or_path = f"models/{name}"
+    g = gen(seed_of(name, 6))
+    if b_std:
+        perturb(pm, cfg, g, b_std)
+        with torch.no_grad():
+            for n, q in pm.named_parameters():
+                if "lora_E" in n:
+                    q.copy_(0.5 * torch.randn(q.shape, generator=g))
+                elif str(cfg.peft_type).endswith("ADALORA") and ("lora_A" in n or "lora_B" in n):
+                    q.copy_(0.15 * torch.randn(q.shape, generator=g))
+    pm.eval()
+    d = p("peft_more", name, vname)
+    shutil.rmtree(d, ignore_errors=True)
+    more_save(pm, d)
+    return pm, d, {"model": f"models/{name}", "variant": vname, "peft_type": str(cfg.peft_type).split(".")[-1]}
+
+
+def more_save(pm, d):
+    pm.save_pretrained(d)
+    if os.path.exists(os.path.join(d, "README.md")):
+        os.remove(os.path.join(d, "README.md"))
+
+
+def more_pass(pm, name, d, S, ortho=False):
+    """loss, gradients and (first sequence) logits; with `ortho`, of PEFT's loss with the orthogonality term"""
+    ids, mask, labels, _ = batch(name, D["lengths"], seed_of(name))
+    pm.zero_grad()
+    o = pm(input_ids=ids, attention_mask=mask, labels=labels)
+    n = (labels[:, 1:] != -100).sum()
+    plain = nll(o.logits, labels).sum() / n
+    S["loss"] = float(plain)
+    T = {"logits_seq0": o.logits[0]}
+    if ortho:
+        S["loss_with_orthogonality"] = float(o.loss)
+        o.loss.backward(retain_graph=True)
+        T.update({"ortho_grad." + file_key(k, ()).replace(".default", ""): q.grad.clone() for k, q in pm.named_parameters() if q.requires_grad})
+        pm.zero_grad()
+    plain.backward()
+    T.update({"grad." + file_key(k, ()).replace(".default", ""): q.grad for k, q in pm.named_parameters() if q.requires_grad})
+    save_st(os.path.join(d, "reference.safetensors"), T)
+    pm.zero_grad()
+
+
+def more_loop(pm, name, opt, lr, after=None, loss_of=None):
+    """ten steps as in `trace`: cosine with warmup, token-weighted accumulation, clipping"""
+    from transformers import get_cosine_schedule_with_warmup
+    tr = SPEC["train"]
+    sch = get_cosine_schedule_with_warmup(opt, tr["warmup"], tr["steps"])
+    ids, mask, labels = train_data(name)
+    params = [q for q in pm.parameters() if q.requires_grad]
+    R = {"step_losses": [], "grad_norms": [], "lrs": []}
+    pm.train()
+    for s in range(tr["steps"]):
+        idx = range(s * tr["accum"], (s + 1) * tr["accum"])
+        total, acc = int(sum((labels[i][:, 1:] != -100).sum() for i in idx)), 0.0
+        for i in idx:
+            o = pm(input_ids=ids[i], attention_mask=mask[i], labels=labels[i])
+            t = nll(o.logits, labels[i]).sum()
+            loss = t / total + (loss_of(o, t / (labels[i][:, 1:] != -100).sum()) / tr["accum"] if loss_of else 0.0)
+            loss.backward()
+            acc += float(t) / total
+        R["grad_norms"].append(float(torch.nn.utils.clip_grad_norm_(params, tr["clip"])))
+        R["lrs"].append(opt.param_groups[0]["lr"]); R["step_losses"].append(acc)
+        opt.step(); sch.step()
+        if after:
+            after(s + 1)
+        opt.zero_grad(set_to_none=True)
+    pm.eval()
+    return R
+
+
+def sec_more():
+    """AdaLoRA with its allocator, LoRA-FA's optimizer, EVA on data, orthogonal initialisation"""
+    from peft import AdaLoraConfig, LoraConfig, PeftModel
+    from peft.optimizers import create_lorafa_optimizer
+    import peft.optimizers.lorafa as lorafa
+    import peft.tuners.lora.eva as eva
+    tr, M, al = SPEC["train"], SPEC["peft_main"], SPEC["lora"]["alpha"]
+    tg = ["q_proj", "v_proj"]
+
+    # AdaLoRA: from 4 modules of 6 triplets to 10 in all; every second step, two steps of warmup, two at the end
+    cfg = AdaLoraConfig(task_type="CAUSAL_LM", target_modules=tg, target_r=2, init_r=6, tinit=2, tfinal=2, deltaT=2, beta1=0.85, beta2=0.85,
+                        orth_reg_weight=0.5, total_step=tr["steps"], lora_alpha=al, lora_dropout=0.0)
+    pm, d, S = more_start(M, "adalora", cfg, b_std=0.15)
+    more_pass(pm, M, d, S, ortho=True)
+    S["ranknum"] = 6
+    mg = copy.deepcopy(pm).merge_and_unload(safe_merge=True)
+    save_st(os.path.join(d, "merged.safetensors"), {n: q for n, q in mg.state_dict().items() if "layers.0" in n and "v_proj" in n})
+    opt = torch.optim.AdamW([q for q in pm.parameters() if q.requires_grad], lr=tr["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=tr["weight_decay"])
+    budgets, patterns, sums = [], [], []
+    al_ = pm.base_model.rankallocator
+
+    def allocate(step):
+        pm.base_model.update_and_allocate(step)
+        budgets.append(al_.budget_schedule(step)[0])
+        rp = pm.peft_config["default"].rank_pattern
+        patterns.append({k.replace(".lora_E.default", ""): v for k, v in rp.items()} if rp else None)
+        sums.append({k.replace(".default", ""): float(v.double().sum()) for k, v in al_.exp_avg_ipt.items()})
+
+    def ortho(o, mean):
+        # PEFT adds the term to the loss that transformers gives; here it enters once per step, whatever the accumulation is
+        q = [x @ x.T if "lora_A" in n else x.T @ x for n, x in pm.named_parameters() if "lora_A" in n or "lora_B" in n]
+        r = sum(torch.norm(c - torch.eye(len(c)), p="fro") for c in q) / len(q) * 0.5
+        assert abs(float(o.loss) - float(mean) - float(r)) < 1e-4
+        return r
+    S["trace"] = more_loop(pm, M, opt, tr["lr"], allocate, ortho)
+    S["trace"].update(budgets=budgets, rank_patterns=patterns, exp_avg_ipt_sums=sums)
+    S["final_norms"] = {n.replace(".default", ""): float(q.detach().norm()) for n, q in pm.named_parameters() if q.requires_grad}
+    # as PEFT saves it now: only the triplets that survive
+    more_save(pm, os.path.join(d, "after_10_steps"))
+    ids, mask, labels, _ = batch(M, D["lengths"], seed_of(M))
+    with torch.no_grad():
+        now = pm(input_ids=ids, attention_mask=mask).logits[0]
+        back = PeftModel.from_pretrained(load(M), os.path.join(d, "after_10_steps")).eval()(input_ids=ids, attention_mask=mask).logits[0]
+        S["reload_max_abs"] = float((now - back).abs().max())
+        save_st(os.path.join(d, "after_10_steps", "reference.safetensors"), {"logits_seq0": now})
+    dump(os.path.join(d, "reference.json"), S)
+    print("more adalora", budgets, [sum(map(sum, x.values())) if x else None for x in patterns], S["trace"]["step_losses"], "reload", S["reload_max_abs"])
+
+    # LoRA-FA: PEFT's optimizer, whose projection runs in bf16 where the machine has it; here in f32
+    lorafa.is_bf16_available = lambda *a, **k: False
+    cfg = LoraConfig(task_type="CAUSAL_LM", target_modules=tg, r=4, lora_alpha=al, lora_dropout=0.0)
+    pm, d, S = more_start(M, "lora_fa", cfg, b_std=SPEC["lora"]["b_std"])
+    for vname, eps in (("lora_fa", None), ("lora_fa_small_epsilon", 1e-12)):
+        # (its epsilon comes before the bias correction, PyTorch's after it: with a small one the two are the same)
+        q, d, S = copy.deepcopy(pm), p("peft_more", M, vname), {**S, "variant": vname}
+        opt = create_lorafa_optimizer(q, r=4, lora_alpha=al, lr=tr["lr"], weight_decay=tr["weight_decay"])
+        if eps:
+            opt.param_groups[0]["eps"] = eps
+        S["eps"], S["weight_decay"] = opt.param_groups[0]["eps"], tr["weight_decay"]
+        S["trace"] = more_loop(q, M, opt, tr["lr"])
+        S["final_norms"] = {n.replace(".default", ""): float(x.detach().norm()) for n, x in q.named_parameters() if "lora_" in n}
+        if eps:
+            save_st(os.path.join(d, "adapter_after_10_steps.safetensors"), {n.replace(".default", ""): x for n, x in q.named_parameters() if "lora_B" in n})
+        dump(os.path.join(d, "reference.json"), S)
+        print("more", vname, S["trace"]["step_losses"])
+
+    # EVA: three batches of the training data; the inputs that the modules saw, without padding
+    from peft import EvaConfig
+    cfg = LoraConfig(task_type="CAUSAL_LM", target_modules=tg + ["o_proj"], r=4, lora_alpha=al, init_lora_weights="eva", eva_config=EvaConfig(rho=2.5))
+    from peft import get_peft_model
+    torch.manual_seed(seed_of(M, 5))
+    pm = get_peft_model(load(M), cfg).eval()
+    pm.peft_config["default"].base_model_name_or_path = f"models/{M}"
+    d = p("peft_more", M, "eva"); shutil.rmtree(d, ignore_errors=True)
+    data = train_data(M)
+    batches = [dict(input_ids=data[0][i], attention_mask=data[1][i]) for i in range(3)]
+    T = {}
+    hooks = []
+    for n, mod in pm.named_modules():
+        if hasattr(mod, "base_layer") and ("q_proj" in n or "o_proj" in n):
+            k = n.replace("base_model.model.", "")
+            hooks.append(mod.register_forward_hook(lambda m, a, o, k=k: T.setdefault(k, []).append(a[0].detach())))
+    with torch.no_grad(), pm.disable_adapter():
+        for b in batches:
+            pm(**b)
+    for h in hooks:
+        h.remove()
+    T = {f"inputs.{k}.{i}": x[batches[i]["attention_mask"].bool()] for k, xs in T.items() for i, x in enumerate(xs)}
+    # exact decompositions in the place of torch.svd_lowrank's random ones, and every layer is done after its third batch
+    Pca, calls, raw = eva.IncrementalPCA, {}, eva.SVDHook.__call__
+    eva.IncrementalPCA = lambda lowrank, lowrank_seed, **k: Pca(lowrank=False, **k)
+
+    def counted(self, *a):
+        calls[self.name] = calls.get(self.name, 0) + 1
+        raw(self, *a)
+        self.converged = torch.full((self.n_components,), calls[self.name] >= len(batches))
+    eva.SVDHook.__call__ = counted
+    eva.initialize_lora_eva_weights(pm, batches, show_progress_bar=False)
+    eva.SVDHook.__call__, eva.IncrementalPCA = raw, Pca
+    assert set(calls.values()) == {len(batches)}, calls
+    more_save(pm, d)
+    save_st(os.path.join(d, "reference.safetensors"), T)
+    S = {"model": f"models/{M}", "variant": "eva", "peft_type": "LORA",
+         "batches": max(calls.values()),
+         "note": "inputs of q_proj are those of v_proj, too; signs of the rows of A are arbitrary; B is 0",
+         "ranks": {n.replace("base_model.model.", ""): mod.r["default"] for n, mod in pm.named_modules() if hasattr(mod, "lora_A") and "default" in mod.lora_A},
+         "scaling": {n.replace("base_model.model.", ""): mod.scaling["default"] for n, mod in pm.named_modules() if hasattr(mod, "lora_A") and "default" in mod.lora_A}}
+    dump(os.path.join(d, "reference.json"), S)
+    print("more eva", S["ranks"])
+
+    # orthogonal initialisation: A and B as drawn, of which only the structure is comparable, and ten steps from there
+    cfg = LoraConfig(task_type="CAUSAL_LM", target_modules=tg, r=4, lora_alpha=al, lora_dropout=0.0, init_lora_weights="orthogonal")
+    pm, d, S = more_start(M, "orthogonal", cfg)
+    more_pass(pm, M, d, S)
+    S["b_times_a_max_abs"] = max(float((m.lora_B["default"].weight @ m.lora_A["default"].weight).abs().max()) for m in pm.modules() if hasattr(m, "lora_A") and "default" in m.lora_A)
+    S["norms"] = {n.replace(".default", ""): float(q.detach().norm()) for n, q in pm.named_parameters() if "lora_" in n}
+    opt = torch.optim.AdamW([q for q in pm.parameters() if q.requires_grad], lr=tr["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=tr["weight_decay"])
+    S["trace"] = more_loop(pm, M, opt, tr["lr"])
+    S["final_norms"] = {n.replace(".default", ""): float(q.detach().norm()) for n, q in pm.named_parameters() if q.requires_grad}
+    dump(os.path.join(d, "reference.json"), S)
+    print("more orthogonal", S["trace"]["step_losses"], S["b_times_a_max_abs"])
 
 
 # ---------------------------------------------------------------- adapter arithmetic
@@ -989,7 +1189,7 @@ def sec_manifest():
     dump(p("MANIFEST.json"), {"set": SPEC["set"], "versions": versions(), "total_bytes": sum(f["bytes"] for f in files), "n_files": len(files), "files": files})
 
 
-SECTIONS = ["tok", "base", "peft", "merge", "trainer", "bnb", "adam8", "sched", "packing", "chat", "manifest"]
+SECTIONS = ["tok", "base", "peft", "more", "merge", "trainer", "bnb", "adam8", "sched", "packing", "chat", "manifest"]
 if __name__ == "__main__":
     if not os.path.isdir(p("models")):
         subprocess.check_call([sys.executable, os.path.join(HERE, "make_models.py"), "--out", OUT, "--spec", A.spec])

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::{
-    AdapterPlan, Bias, Ia3Config, LoraConfig, LoraError, TargetModules, VeraConfig,
+    AdaLoraConfig, AdapterPlan, Bias, Ia3Config, LoraConfig, LoraError, TargetModules, VeraConfig,
+    adalora_config::ADALORA_TARGETS,
     config_json::read_json,
     ia3_config::IA3_TARGETS,
     target::{Choice, LORA_TARGETS},
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// `peft_type` and the configurations of the methods.
-const KNOWN: [&str; 3] = ["IA3", "LORA", "VERA"];
+const KNOWN: [&str; 4] = ["ADALORA", "IA3", "LORA", "VERA"];
 
 /// The configuration of an adapter: one variant per `peft_type` of PEFT 0.21.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,8 @@ pub enum AdapterConfig {
     Ia3(Ia3Config),
     /// VERA: VeRA.
     Vera(VeraConfig),
+    /// ADALORA: AdaLoRA.
+    AdaLora(AdaLoraConfig),
 }
 
 impl AdapterConfig {
@@ -34,6 +37,7 @@ impl AdapterConfig {
             Self::Lora(_) => "LORA",
             Self::Ia3(_) => "IA3",
             Self::Vera(_) => "VERA",
+            Self::AdaLora(_) => "ADALORA",
         }
     }
 
@@ -41,7 +45,7 @@ impl AdapterConfig {
     pub fn as_lora(&self) -> Option<&LoraConfig> {
         match self {
             Self::Lora(config) => Some(config),
-            Self::Ia3(_) | Self::Vera(_) => None,
+            Self::Ia3(_) | Self::Vera(_) | Self::AdaLora(_) => None,
         }
     }
 
@@ -68,22 +72,19 @@ impl AdapterConfig {
             Self::Lora(config) => config.r,
             Self::Ia3(_) => 0,
             Self::Vera(config) => config.r,
+            Self::AdaLora(config) => config.init_r(),
         }
     }
 
     /// How modules are chosen.
     pub(crate) fn choice(&self) -> Choice<'_> {
         match self {
-            Self::Lora(config) => Choice {
-                defaults: LORA_TARGETS,
-                target_modules: config.target_modules.as_ref(),
-                exclude_modules: config.exclude_modules.as_ref(),
-                layers_to_transform: config.layers_to_transform.as_deref().unwrap_or_default(),
-                layers_pattern: config.layers_pattern.as_deref().unwrap_or_default(),
-                modules_to_save: config.modules_to_save.as_deref().unwrap_or_default(),
-                bias: config.bias,
-                takes_embedding: true,
+            Self::AdaLora(config) => Choice {
+                defaults: ADALORA_TARGETS,
+                takes_embedding: false,
+                ..Self::choice_of_lora(&config.lora)
             },
+            Self::Lora(config) => Self::choice_of_lora(config),
             Self::Ia3(config) => Choice {
                 defaults: IA3_TARGETS,
                 target_modules: config.target_modules.as_ref(),
@@ -107,6 +108,19 @@ impl AdapterConfig {
         }
     }
 
+    fn choice_of_lora(config: &LoraConfig) -> Choice<'_> {
+        Choice {
+            defaults: LORA_TARGETS,
+            target_modules: config.target_modules.as_ref(),
+            exclude_modules: config.exclude_modules.as_ref(),
+            layers_to_transform: config.layers_to_transform.as_deref().unwrap_or_default(),
+            layers_pattern: config.layers_pattern.as_deref().unwrap_or_default(),
+            modules_to_save: config.modules_to_save.as_deref().unwrap_or_default(),
+            bias: config.bias,
+            takes_embedding: true,
+        }
+    }
+
     /// Whether an entry of the targets is `path`.
     pub(crate) fn targets(&self, path: &str) -> bool {
         match self.choice().target_modules {
@@ -126,6 +140,7 @@ impl AdapterConfig {
             Self::Lora(config) => &mut config.modules_to_save,
             Self::Ia3(config) => &mut config.modules_to_save,
             Self::Vera(config) => &mut config.modules_to_save,
+            Self::AdaLora(config) => &mut config.lora.modules_to_save,
         };
         for module in modules.iter_mut().flatten().filter(|module| *module == path) {
             other.clone_into(module);
@@ -144,6 +159,7 @@ impl AdapterConfig {
                 ..config
             }),
             Self::Vera(config) => Self::Vera(config.with_target_modules(targets)),
+            Self::AdaLora(config) => Self::AdaLora(config.with_target_modules(targets)),
         }
     }
 
@@ -165,6 +181,7 @@ impl AdapterConfig {
     pub fn from_json(value: Value) -> Result<Self, LoraError> {
         match value.get("peft_type").and_then(Value::as_str) {
             Some("LORA") | None => LoraConfig::from_json(value).map(Self::Lora),
+            Some("ADALORA") => AdaLoraConfig::from_json(value).map(Self::AdaLora),
             Some("IA3") => Ia3Config::from_json(value).map(Self::Ia3),
             Some("VERA") => VeraConfig::from_json(value).map(Self::Vera),
             Some(found) => Err(LoraError::UnknownPeftType { found: found.to_owned(), known: KNOWN.to_vec() }),
@@ -177,6 +194,7 @@ impl AdapterConfig {
             Self::Lora(config) => config.to_json(),
             Self::Ia3(config) => config.to_json(),
             Self::Vera(config) => config.to_json(),
+            Self::AdaLora(config) => config.to_json(),
         }
     }
 
@@ -189,6 +207,7 @@ impl AdapterConfig {
             Self::Lora(config) => config.validate(),
             Self::Ia3(config) => config.validate(),
             Self::Vera(config) => config.validate(),
+            Self::AdaLora(config) => config.validate(),
         }
     }
 }
@@ -213,6 +232,7 @@ macro_rules! from_config {
 from_config!(LoraConfig, Lora);
 from_config!(Ia3Config, Ia3);
 from_config!(VeraConfig, Vera);
+from_config!(AdaLoraConfig, AdaLora);
 
 impl From<&AdapterConfig> for AdapterConfig {
     fn from(config: &AdapterConfig) -> Self {

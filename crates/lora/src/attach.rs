@@ -19,8 +19,8 @@ use crate::{
     parameters::{ParameterMut, check_plain, compute_dtype},
     peft::keys,
     projection::{Weight, trainable},
-    several::trimmed,
-    several::{DEFAULT, Roster},
+    rank_pattern::drop_masked,
+    several::{DEFAULT, Roster, trimmed},
     trainable_summary, visit_parameters,
 };
 
@@ -216,7 +216,11 @@ pub(crate) fn peft_files<M: Adaptable>(model: &M, config: &AdapterConfig) -> Res
         tensors.extend(embedding.map(|tensor| (keys::parameter(HEAD_WEIGHT), tensor)));
     }
     // PEFT writes the modules that a default or `all-linear` stood for.
-    let config = config.clone().with_plan(&plan);
+    let mut config = config.clone().with_plan(&plan);
+    if let AdapterConfig::AdaLora(adalora) = config {
+        let modules: Vec<String> = plan.adapted.iter().map(|module| module.path.clone()).collect();
+        config = drop_masked(adalora, &modules, &mut tensors).into();
+    }
     trimmed(PeftFiles { config, tensors }, &model)
 }
 

@@ -126,6 +126,11 @@ impl LoraConfig {
     /// The patterns keep their order, because the first one that matches wins; PEFT sorts them
     /// when it saves, which can change their meaning.
     pub fn to_json(&self) -> String {
+        written(self.json_fields())
+    }
+
+    /// The fields of the file.
+    pub(crate) fn json_fields(&self) -> BTreeMap<&str, Value> {
         let mut fields: BTreeMap<&str, Value> =
             self.extra.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
         fields.extend(fixed_fields());
@@ -157,7 +162,7 @@ impl LoraConfig {
             ("use_dora", json!(self.use_dora)),
             ("use_rslora", json!(self.use_rslora)),
         ]);
-        written(fields)
+        fields
     }
 
     fn loftq_json(&self) -> Value {

@@ -8,6 +8,7 @@
 //! | rows of the embedding | [`LoraConfig::with_trainable_token_indices`] | the rows of some tokens |
 //! | (IA)³ | [`Ia3Config`] | a vector that multiplies activations |
 //! | VeRA | [`VeraConfig`] | two vectors between random matrices that all modules share |
+//! | AdaLoRA | [`AdaLoraConfig`] | `A`, `B` and singular values `E` between them, ever fewer: `W + s·B·diag(E)·A` |
 //! | BitFit, last layers, all | [`train_biases`], [`train_last_layers`], [`train_all`] | the model's own parameters |
 //!
 //! A model lists its places through [`Adaptable`]; [`attach`] freezes it and adds trainable parameters to the modules
@@ -36,6 +37,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod adalora_config;
 mod adapter;
 mod adapter_config;
 mod any;
@@ -59,6 +61,7 @@ mod peft;
 mod peft_fields;
 mod portable;
 mod projection;
+mod rank_pattern;
 mod several;
 mod target;
 mod torch_random;
@@ -66,9 +69,10 @@ mod trained;
 mod vera_config;
 
 pub use crate::{
+    adalora_config::AdaLoraConfig,
     adapter::{
-        Adapter, DoraAdapter, EmbeddingAdapter, Ia3Adapter, LoraAdapter, LoraEmbedding, TrainableTokens,
-        VeraAdapter,
+        AdaLoraAdapter, Adapter, DoraAdapter, EmbeddingAdapter, Ia3Adapter, LoraAdapter, LoraEmbedding,
+        TrainableTokens, VeraAdapter,
     },
     adapter_config::AdapterConfig,
     any::{

@@ -3,9 +3,9 @@
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::{
-    Adaptable, AdaptedModule, Adapter, AdapterConfig, AdapterPlan, DoraAdapter, EmbeddingAdapter, Ia3Adapter,
-    InitLoraWeights, LoraAdapter, LoraConfig, LoraEmbedding, Projection, Site, VeraAdapter,
-    adapter::SharedProjection, attach::matrix, init,
+    AdaLoraAdapter, Adaptable, AdaptedModule, Adapter, AdapterConfig, AdapterPlan, DoraAdapter,
+    EmbeddingAdapter, Ia3Adapter, InitLoraWeights, LoraAdapter, LoraConfig, LoraEmbedding, Projection, Site,
+    VeraAdapter, adapter::SharedProjection, attach::matrix, init,
 };
 
 /// What the parameters of a new adapter start with.
@@ -52,6 +52,19 @@ impl Make<'_> {
                     true => Adapter::Dora(DoraAdapter::new(lora, &projection.weight.as_frozen())),
                     false => Adapter::Lora(lora),
                 }
+            }
+            AdapterConfig::AdaLora(config) => {
+                // Peft 0.21, src/peft/tuners/adalora/layer.py: vectors of a deviation of 0.02, no effect yet.
+                let factor = |which: u64, shape: [usize; 2]| match self.start {
+                    Start::Fresh { seed, .. } => {
+                        let mut generator = init::generator(seed, path, which);
+                        matrix(init::normal(&mut generator, shape[0] * shape[1], 0.02), shape, self.device)
+                    }
+                    Start::Empty => Tensor::zeros(shape, (self.device, DType::F32)),
+                };
+                let singular = Tensor::zeros([r, 1], (self.device, DType::F32));
+                let factors = [factor(0, [r, inn]), singular, factor(1, [out, r])];
+                Adapter::AdaLora(AdaLoraAdapter::new(path, factors, module.scaling, config.lora_dropout()))
             }
             AdapterConfig::Ia3(_) => {
                 let is_feedforward = self.plan.feedforward.contains(path);

@@ -97,12 +97,19 @@ impl ParameterMut<'_> {
     /// The values outside autodiff, flattened.
     pub fn flat(&self) -> Tensor<1> {
         let count = self.elements();
-        on_parameter!(self, p => p.val().without_autodiff().reshape([count]))
+        on_parameter!(self, p => {
+            let value = p.val().without_autodiff();
+            // In Burn's reshape a 0 stands for the dimension as it is.
+            match count {
+                0 => Tensor::zeros([0], (&value.device(), value.dtype())),
+                _ => value.reshape([count]),
+            }
+        })
     }
 
     /// Takes the parameter's gradient, flattened; `None` if the loss does not depend on it.
     pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Tensor<1>> {
-        let count = self.elements();
+        let count = Some(self.elements()).filter(|count| *count > 0)?;
         on_parameter!(self, p => p.val().grad_remove(gradients).map(|grad| grad.reshape([count])))
     }
 
@@ -111,6 +118,9 @@ impl ParameterMut<'_> {
     /// # Panics
     /// If the number of values differs.
     pub fn set_flat(&mut self, values: Tensor<1>) {
+        if self.elements() == 0 && values.dims() == [0] {
+            return;
+        }
         on_parameter!(self, p => {
             let was_trainable = p.is_require_grad();
             let dtype = FloatDType::from(p.val().dtype());

@@ -28,9 +28,10 @@ const PICKLE_FILE: &str = "adapter_model.bin";
 
 /// Path components after which PEFT puts the adapter's name in memory, and how the rest of the
 /// name goes on once the adapter's name is gone.
-const NAMED_PARTS: [(&str, &[&str]); 12] = [
-    ("lora_A", &["weight", "bias"]),
-    ("lora_B", &["weight", "bias"]),
+const NAMED_PARTS: [(&str, &[&str]); 13] = [
+    ("lora_A", &["", "weight", "bias"]),
+    ("lora_B", &["", "weight", "bias"]),
+    ("lora_E", &[""]),
     ("lora_embedding_A", &[""]),
     ("lora_embedding_B", &[""]),
     ("lora_magnitude_vector", &["", "weight"]),
@@ -82,10 +83,13 @@ pub(crate) mod keys {
     }
 
     /// What the names of an adapter's parameters add to the path of their module.
-    const ENDS: [&str; 9] = [
+    const ENDS: [&str; 12] = [
         ".lora_A.weight",
         ".lora_B.weight",
         ".lora_B.bias",
+        ".lora_A",
+        ".lora_B",
+        ".lora_E",
         ".lora_magnitude_vector",
         ".lora_embedding_A",
         ".lora_embedding_B",
@@ -303,7 +307,10 @@ fn base_weight_shape(name: &str, expected: &BTreeMap<String, Vec<usize>>) -> Opt
         ([_, a], [b, _]) => Some([*a, *b]),
         _ => None,
     };
-    let linear = || factors("lora_A.weight", "lora_B.weight").map(|[inn, out]| vec![out, inn]);
+    let linear = || {
+        let found = factors("lora_A.weight", "lora_B.weight").or_else(|| factors("lora_A", "lora_B"));
+        found.map(|[inn, out]| vec![out, inn])
+    };
     linear().or_else(|| factors("lora_embedding_A", "lora_embedding_B").map(|dims| dims.to_vec()))
 }
 
@@ -467,6 +474,9 @@ mod tests {
             ("m.e.lora_embedding_A", "m.e.lora_embedding_A"),
             ("m.e.lora_embedding_B.default", "m.e.lora_embedding_B"),
             ("m.q.lora_magnitude_vector.default.weight", "m.q.lora_magnitude_vector"),
+            ("m.q.lora_A.default", "m.q.lora_A"),
+            ("m.q.lora_E.default", "m.q.lora_E"),
+            ("m.q.lora_B", "m.q.lora_B"),
             ("m.lm_head.modules_to_save.default.weight", "m.lm_head.weight"),
             ("m.lm_head.modules_to_save.weight", "m.lm_head.weight"),
             ("m.lm_head.weight", "m.lm_head.weight"),

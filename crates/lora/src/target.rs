@@ -215,12 +215,21 @@ pub fn plan(
         return Err(LoraError::NotAdaptable { modules: others });
     }
 
+    if let AdapterConfig::AdaLora(adalora) = &config {
+        let named = adalora.rank_pattern().into_iter().flat_map(|pattern| pattern.keys());
+        let unused: Vec<String> =
+            named.filter(|path| !chosen.iter().any(|module| module.path == **path)).cloned().collect();
+        if !unused.is_empty() {
+            return Err(no_target("rank_pattern", unused, modules));
+        }
+    }
+
     let (feedforward, feedforward_modules) = match &config {
         AdapterConfig::Ia3(config) => {
             let (paths, named) = feedforward(config, &targets, &chosen, model_type)?;
             (paths, Some(named))
         }
-        AdapterConfig::Lora(_) | AdapterConfig::Vera(_) => (Vec::new(), None),
+        AdapterConfig::Lora(_) | AdapterConfig::Vera(_) | AdapterConfig::AdaLora(_) => (Vec::new(), None),
     };
     let biases = modules.iter().filter(|module| {
         module.has_bias
@@ -245,8 +254,11 @@ pub fn plan(
         adapted: chosen
             .into_iter()
             .map(|module| {
-                let of_all = (config.rank(), 1.0, 1.0);
-                let (r, alpha, scaling) = rules.as_ref().map_or(of_all, |rules| rules.of(&module.path));
+                let (r, alpha, scaling) = match (&rules, &config) {
+                    (Some(rules), _) => rules.of(&module.path),
+                    (None, AdapterConfig::AdaLora(adalora)) => adalora.scaling_for(&module.path),
+                    (None, _) => (config.rank(), 1.0, 1.0),
+                };
                 AdaptedModule { path: module.path.clone(), r, alpha, scaling }
             })
             .collect(),

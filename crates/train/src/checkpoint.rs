@@ -12,10 +12,12 @@ use burnisher_lora::{Adaptable, visit_parameters};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{EarlyStoppingState, GradScaler, Optimizer, TrainError, atomic, state_file};
+use crate::{EarlyStoppingState, GradScaler, Optimizer, RankAllocator, TrainError, atomic, state_file};
 
 const PARAMETERS: &str = "parameters.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+/// AdaLoRA's measurements.
+const RANKS: &str = "adalora.safetensors";
 const STATE: &str = "trainer_state.json";
 
 /// Where a run stands.
@@ -125,6 +127,7 @@ pub(crate) fn save<M: Adaptable>(
     path: &Path,
     model: &M,
     optimizer: &Optimizer,
+    ranks: Option<&RankAllocator>,
     state: &TrainerState,
     extra: &dyn Fn(&Path) -> Result<(), TrainError>,
 ) -> Result<(), TrainError> {
@@ -137,6 +140,11 @@ pub(crate) fn save<M: Adaptable>(
     atomic::write_dir(path, |dir| {
         write_tensors(&dir.join(PARAMETERS), &parameters)?;
         state_file::write(&dir.join(OPTIMIZER), optimizer)?;
+        if let (Some(ranks), Some((_, _, first))) = (ranks, parameters.first()) {
+            let tensors = ranks.to_tensors(&first.device());
+            let shaped = tensors.into_iter().map(|(name, tensor)| (name, tensor.dims().to_vec(), tensor));
+            write_tensors(&dir.join(RANKS), &shaped.collect::<Vec<_>>())?;
+        }
         let json =
             serde_json::to_vec_pretty(state).map_err(|source| TrainError::json(&dir.join(STATE), source))?;
         atomic::write(&dir.join(STATE), &json)?;
@@ -160,9 +168,16 @@ pub(crate) fn load<M: Adaptable>(
     step: u64,
     model: &mut M,
     optimizer: &mut Optimizer,
+    ranks: Option<&mut RankAllocator>,
     device: &Device,
 ) -> Result<(), TrainError> {
     load_parameters(path, model, device)?;
+    if let Some(ranks) = ranks {
+        let file = path.join(RANKS);
+        let tensors = read_tensors(&file)?.into_iter().map(|(name, tensor)| (name, tensor.data));
+        let restored = ranks.restore(model, tensors.collect(), device);
+        restored.map_err(|problems| TrainError::checkpoint(&file, &problems))?;
+    }
     let mut shapes = BTreeMap::new();
     visit_parameters(model, &mut |name, parameter| {
         if parameter.is_trainable() {

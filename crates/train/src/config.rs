@@ -250,7 +250,8 @@ pub enum LeakPolicy {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LoraSection {
-    /// `full` trains every parameter of the model, as if this section were absent. Default `lora`.
+    /// The method; `full` trains every parameter of the model, as if this section were absent. A field that a method
+    /// does not have must keep its default. Default `lora`.
     pub method: TrainingMethod,
     /// Rank of the adapters. Default 8.
     pub r: usize,
@@ -289,6 +290,32 @@ pub struct LoraSection {
     /// Modules that are trained whole and saved with the adapter. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modules_to_save: Option<Vec<String>>,
+    /// (IA)³: targets whose input is multiplied, not their output. Default: PEFT's for the architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedforward_modules: Option<Targets>,
+    /// VeRA: what every element of `λ_d` starts with. Default 0.1.
+    pub d_initial: f64,
+    /// VeRA: seed of the matrices that all modules share. Default 0.
+    pub projection_prng_key: u64,
+    /// VeRA: whether those matrices are saved with the adapter. Default true.
+    pub save_projection: bool,
+    /// AdaLoRA: rank of every module at first; `r` is not used. Default 12.
+    pub init_r: usize,
+    /// AdaLoRA: mean rank of the modules in the end. Default 8.
+    pub target_r: usize,
+    /// AdaLoRA: steps before ranks are first reduced. Default 0.
+    pub tinit: u64,
+    /// AdaLoRA: steps after they are reduced for the last time. Default 0.
+    pub tfinal: u64,
+    /// AdaLoRA: steps between two reductions. Default 1.
+    #[serde(rename = "deltaT")]
+    pub delta_t: u64,
+    /// AdaLoRA: how much of the smoothed sensitivity is kept in a step. Default 0.85.
+    pub beta1: f64,
+    /// AdaLoRA: how much of the smoothed uncertainty is kept in a step. Default 0.85.
+    pub beta2: f64,
+    /// AdaLoRA: weight in the loss of the vectors' distance from orthonormal ones. Default 0.5.
+    pub orth_reg_weight: f64,
 }
 
 impl Default for LoraSection {
@@ -310,6 +337,18 @@ impl Default for LoraSection {
             lora_fa: false,
             trainable_token_indices: None,
             modules_to_save: None,
+            feedforward_modules: None,
+            d_initial: 0.1,
+            projection_prng_key: 0,
+            save_projection: true,
+            init_r: 12,
+            target_r: 8,
+            tinit: 0,
+            tfinal: 0,
+            delta_t: 1,
+            beta1: 0.85,
+            beta2: 0.85,
+            orth_reg_weight: 0.5,
         }
     }
 }
@@ -319,8 +358,14 @@ impl Default for LoraSection {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum TrainingMethod {
-    /// A low-rank adapter.
+    /// A low-rank adapter: LoRA and its relatives.
     Lora,
+    /// (IA)³: vectors that multiply activations.
+    Ia3,
+    /// VeRA: vectors between random matrices that all modules share.
+    Vera,
+    /// AdaLoRA: a low-rank adapter whose ranks are chosen in training.
+    AdaLora,
     /// Every parameter of the model.
     Full,
 }

@@ -77,12 +77,19 @@ impl Gradients {
         Ok((gradients, StepLoss { mean: sum / tokens as f64, tokens }))
     }
 
-    fn add(&mut self, name: &str, gradient: Tensor<1>) {
+    pub(crate) fn add(&mut self, name: &str, gradient: Tensor<1>) {
         let sum = match self.by_name.remove(name) {
             Some(sum) => sum + gradient,
             None => gradient,
         };
         self.by_name.insert(name.to_owned(), sum);
+    }
+
+    /// Replaces the gradient of a parameter, flattened, if there is one.
+    pub(crate) fn change(&mut self, name: &str, change: impl FnOnce(Tensor<1>) -> Tensor<1>) {
+        if let Some(gradient) = self.by_name.remove(name) {
+            self.by_name.insert(name.to_owned(), change(gradient));
+        }
     }
 
     /// The gradient of a parameter, flattened.

@@ -22,6 +22,7 @@ mod loss_scale;
 mod memory;
 mod optim;
 mod progress;
+mod rank_allocator;
 mod resume;
 mod run;
 mod schedule;
@@ -48,8 +49,9 @@ pub use crate::{
     loss::LossModel,
     loss_scale::GradScaler,
     memory::{machine_memory_bytes, peak_memory_bytes},
-    optim::{DecayRule, LoraPlus, Optimizer, Paging, ParameterGroups, Rule},
+    optim::{DecayRule, LoraFa, LoraPlus, Optimizer, Paging, ParameterGroups, Rule},
     progress::Progress,
+    rank_allocator::{RankAllocator, add_orthogonality},
     run::{PreparedData, RunOutcome, prepare_data, run},
     schedule::{Schedule, ScheduleKind, Warmup},
     trainer::{Outcome, Trainer},

@@ -8,7 +8,7 @@ use burnisher_data::{
     Record, Source, SplitConfig, Tokenizer, TrainOn, ValidationSize, find_leaks, pack,
     remove_exact_duplicates, split,
 };
-use burnisher_lora::{AttachReport, attach, save_peft, train_all};
+use burnisher_lora::{AdapterConfig, AttachReport, attach, save_peft, train_all};
 use burnisher_models::{
     CausalLm, Checkpoint, GradientCheckpointing, LoadConfig, Quantize, WriteOptions, copy_tokenizer_files,
 };
@@ -61,7 +61,9 @@ pub fn run(
     let data = prepare_data(&config.data, &tokenizer, config.train.seed)?;
     data.notes.iter().for_each(|line| note(line));
     let model = CausalLm::from_pretrained(&config.model.path, &load_config(config), device)?;
-    let lora = config.lora_config();
+    let rows_per_step = config.train.batch_size * config.train.gradient_accumulation_steps;
+    let steps = config.train.total_steps(data.train.len().div_ceil(rows_per_step) as u64);
+    let lora = config.adapter_config(steps);
     let (model, adapter) = match &lora {
         Some(lora) => {
             let (model, report) = attach(lora, model, config.train.seed, device)?;
@@ -83,8 +85,12 @@ pub fn run(
         .identify("model.double_quant", config.model.double_quant.to_string());
     if let Some(lora) = lora.clone() {
         // The path of the base may be written in another way; its weights are compared.
-        let adapter = lora.clone().with_base_model_name_or_path("");
-        trainer = trainer.identify("the section lora", adapter.to_json());
+        let section = config.adapter().and_then(|section| section.to_adapter_config(steps, ""));
+        trainer =
+            trainer.identify("the section lora", section.map(|config| config.to_json()).unwrap_or_default());
+        if let AdapterConfig::AdaLora(config) = &lora {
+            trainer = trainer.allocate_ranks(config);
+        }
         trainer = trainer.export_with(move |model: &CausalLm, dir| {
             save_peft(model, &lora, dir.join("adapter"))?;
             Ok(())

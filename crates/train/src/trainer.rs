@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use burnisher_data::{Batches, TokenBatch};
 use burnisher_kernels::DropoutKeys;
-use burnisher_lora::count_parameters;
+use burnisher_lora::{AdaLoraConfig, count_parameters};
 
 use crate::{
-    BestEvaluation, EarlyStopping, EarlyStoppingState, Event, GradScaler, Gradients, LossModel, Observer,
-    Optimizer, RunIdentity, StopReason, TrainConfig, TrainError, TrainerState, atomic, checkpoint, evaluate,
-    resume,
+    BestEvaluation, EarlyStopping, EarlyStoppingState, Event, GradScaler, Gradients, LoraFa, LossModel,
+    Observer, Optimizer, RankAllocator, RunIdentity, StopReason, TrainConfig, TrainError, TrainerState,
+    add_orthogonality, atomic, checkpoint, evaluate, resume,
 };
 
 /// Writes more files into a checkpoint, for example the adapter in PEFT's format.
@@ -21,6 +21,8 @@ pub struct Trainer<M> {
     observers: Vec<Box<dyn Observer>>,
     exporter: Option<Exporter<M>>,
     settings: BTreeMap<String, String>,
+    ranks: Option<RankAllocator>,
+    precondition_lora_fa: bool,
 }
 
 impl<M> std::fmt::Debug for Trainer<M> {
@@ -60,7 +62,14 @@ struct Window {
 impl<M: LossModel> Trainer<M> {
     /// A trainer without observers.
     pub fn new(config: TrainConfig) -> Self {
-        Self { config, observers: Vec::new(), exporter: None, settings: BTreeMap::new() }
+        Self {
+            config,
+            observers: Vec::new(),
+            exporter: None,
+            settings: BTreeMap::new(),
+            ranks: None,
+            precondition_lora_fa: false,
+        }
     }
 
     /// Adds an observer of the run's events.
@@ -89,6 +98,23 @@ impl<M: LossModel> Trainer<M> {
     #[must_use]
     pub fn identify(mut self, field: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.insert(field.into(), value.into());
+        self
+    }
+
+    /// Chooses the ranks of an AdaLoRA adapter while it is trained, and keeps its vectors near orthonormal: see
+    /// [`RankAllocator`] and [`add_orthogonality`]. Losses that are reported are without that term.
+    #[must_use]
+    pub fn allocate_ranks(mut self, config: &AdaLoraConfig) -> Self {
+        self.settings.insert("the ranks of AdaLoRA".to_owned(), config.to_json());
+        self.ranks = Some(RankAllocator::new(config));
+        self
+    }
+
+    /// Changes the gradients of an adapter that trains `B` alone as PEFT's LoRA-FA optimizer does: see [`LoraFa`].
+    #[must_use]
+    pub fn precondition_lora_fa(mut self) -> Self {
+        self.settings.insert("LoRA-FA's gradients".to_owned(), "preconditioned".to_owned());
+        self.precondition_lora_fa = true;
         self
     }
 
@@ -136,7 +162,8 @@ impl<M: LossModel> Trainer<M> {
         atomic::remove_partials(&self.config.output_dir)?;
         if let Some(start) = resume::start(&self.config, &identity)? {
             state = start.state;
-            checkpoint::load(&start.path, state.optimizer_steps(), &mut model, &mut optimizer, &device)?;
+            let (steps, ranks) = (state.optimizer_steps(), self.ranks.as_mut());
+            checkpoint::load(&start.path, steps, &mut model, &mut optimizer, ranks, &device)?;
             self.emit(&Event::Resumed { step: state.step, path: start.path });
             if let Some(warning) = start.warning {
                 self.emit(&Event::Warning(warning));
@@ -151,6 +178,7 @@ impl<M: LossModel> Trainer<M> {
             self.emit(&Event::Warning(text.to_owned()));
         }
         state.validation = measured_on;
+        let lora_fa = self.precondition_lora_fa.then(|| LoraFa::new(&model));
         let mut early = EarlyStopping::resume(self.config.early_stopping, state.early_stopping);
         let mut first_validation = None;
         if let Some(set) = validation
@@ -191,11 +219,21 @@ impl<M: LossModel> Trainer<M> {
             let norm = match overflow {
                 Some(tensor) => self.skip(tensor, scale, &state)?,
                 None => {
+                    if let Some(ranks) = &self.ranks {
+                        add_orthogonality(&model, &mut gradients, ranks.config().orth_reg_weight())
+                            .map_err(|error| self.at_step(error, state.step))?;
+                    }
                     let norm = gradients.clip(self.config.max_grad_norm());
                     let norm = norm.map_err(|error| self.at_step(error, state.step))?;
+                    if let Some(lora_fa) = &lora_fa {
+                        lora_fa.apply(&mut gradients);
+                    }
                     model = optimizer
                         .step(model, &gradients, scheduled)
                         .map_err(|error| self.at_step(error, state.step))?;
+                    if let Some(ranks) = &mut self.ranks {
+                        ranks.update_and_allocate(&mut model, &gradients, state.optimizer_steps());
+                    }
                     Some(norm)
                 }
             };
@@ -293,7 +331,7 @@ impl<M: LossModel> Trainer<M> {
             Some(exporter) => exporter(model, dir),
             None => Ok(()),
         };
-        checkpoint::save(&path, model, optimizer, state, &extra)?;
+        checkpoint::save(&path, model, optimizer, self.ranks.as_ref(), state, &extra)?;
         atomic::prune(
             &self.config.output_dir,
             self.config.keep_checkpoints,

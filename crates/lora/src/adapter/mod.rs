@@ -1,5 +1,6 @@
 //! What is attached to a projection or the embedding: one file per method.
 
+mod adalora;
 mod dora;
 mod embedding;
 mod ia3;
@@ -14,6 +15,7 @@ use burnisher_kernels::{Dropout, DropoutKeys, FrozenWeight, SharedInput};
 
 pub(crate) use self::vera::SharedProjection;
 pub use self::{
+    adalora::AdaLoraAdapter,
     dora::DoraAdapter,
     embedding::{EmbeddingAdapter, LoraEmbedding, TrainableTokens},
     ia3::Ia3Adapter,
@@ -33,6 +35,8 @@ pub enum Adapter {
     Ia3(Ia3Adapter),
     /// VeRA: trained vectors between fixed random matrices that all modules share.
     Vera(VeraAdapter),
+    /// AdaLoRA: `s·B·diag(E)·A` is added to the weight, and the unimportant parts of `E` are masked.
+    AdaLora(AdaLoraAdapter),
 }
 
 /// A projection's own weight and bias, which its adapter leaves as they are.
@@ -61,6 +65,7 @@ impl Adapter {
             Self::Lora(lora) => lora.forward(x, &base.weight, keys),
             Self::Dora(dora) => dora.forward(x, &base.weight, keys),
             Self::Vera(vera) => vera.forward(x, &base.weight, keys),
+            Self::AdaLora(adalora) => adalora.forward(x, &base.weight, keys),
             // The vector multiplies the bias too.
             Self::Ia3(ia3) => return ia3.forward(x, base),
         };
@@ -74,6 +79,7 @@ impl Adapter {
             Self::Dora(dora) => dora.fold(base),
             Self::Ia3(ia3) => ia3.fold(base),
             Self::Vera(vera) => vera.fold(base),
+            Self::AdaLora(adalora) => adalora.fold(base),
         }
     }
 
@@ -86,7 +92,7 @@ impl Adapter {
     pub(crate) fn stand_beside(&mut self, weight: &FrozenWeight) {
         match self {
             Self::Dora(dora) => dora.stand_beside(weight),
-            Self::Lora(_) | Self::Ia3(_) | Self::Vera(_) => {}
+            Self::Lora(_) | Self::Ia3(_) | Self::Vera(_) | Self::AdaLora(_) => {}
         }
     }
 
@@ -102,7 +108,7 @@ impl Adapter {
         match self {
             Self::Lora(lora) => Some(lora),
             Self::Dora(dora) => Some(&dora.lora),
-            Self::Ia3(_) | Self::Vera(_) => None,
+            Self::Ia3(_) | Self::Vera(_) | Self::AdaLora(_) => None,
         }
     }
 
@@ -113,6 +119,7 @@ impl Adapter {
             Self::Dora(dora) => dora.parameters(path, visit),
             Self::Ia3(ia3) => ia3.parameters(path, visit),
             Self::Vera(vera) => vera.parameters(path, visit),
+            Self::AdaLora(adalora) => adalora.parameters(path, visit),
         }
     }
 }

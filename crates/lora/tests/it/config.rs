@@ -6,7 +6,8 @@ use std::{
 };
 
 use burnisher_lora::{
-    AdapterConfig, Bias, Ia3Config, InitLoraWeights, LoraConfig, LoraError, TargetModules, VeraConfig,
+    AdaLoraConfig, AdapterConfig, Bias, Ia3Config, InitLoraWeights, LoraConfig, LoraError, TargetModules,
+    VeraConfig,
 };
 use serde_json::{Value, json};
 
@@ -305,16 +306,47 @@ fn files_that_are_no_config_are_named() {
 
 #[test]
 fn an_unknown_method_is_named_with_the_known_ones() {
-    let error = AdapterConfig::from_json(json!({"peft_type": "ADALORA", "r": 8})).unwrap_err();
+    let error = AdapterConfig::from_json(json!({"peft_type": "LOKR", "r": 8})).unwrap_err();
     let message = error.to_string();
-    assert!(matches!(&error, LoraError::UnknownPeftType { found, .. } if found == "ADALORA"), "{message}");
-    assert!(["ADALORA", "IA3", "LORA", "VERA"].iter().all(|name| message.contains(name)), "{message}");
+    assert!(matches!(&error, LoraError::UnknownPeftType { found, .. } if found == "LOKR"), "{message}");
+    assert!(
+        ["LOKR", "ADALORA", "IA3", "LORA", "VERA"].iter().all(|name| message.contains(name)),
+        "{message}"
+    );
     let error = AdapterConfig::from_json(json!({"r": 8})).unwrap_err().to_string();
     assert!(error.contains("peft_type"), "{error}");
 }
 
 #[test]
 fn other_methods_have_the_defaults_of_peft() {
+    let adalora = AdapterConfig::from_json(json!({"peft_type": "ADALORA", "total_step": 100})).unwrap();
+    assert_eq!(adalora, AdaLoraConfig::new(100).into());
+    for (value, wanted) in [
+        (json!({"peft_type": "ADALORA"}), "total_step is missing"),
+        (json!({"peft_type": "ADALORA", "total_step": 0}), "total_step is 0"),
+        (json!({"peft_type": "ADALORA", "total_step": 10, "tinit": 5, "tfinal": 5}), "total_step is 10"),
+        (json!({"peft_type": "ADALORA", "total_step": 10, "deltaT": 0}), "deltaT is 0"),
+        (json!({"peft_type": "ADALORA", "total_step": 10, "beta1": 1.0}), "beta1 is 1"),
+        (
+            json!({"peft_type": "ADALORA", "total_step": 10, "orth_reg_weight": -0.5}),
+            "orth_reg_weight is -0.5",
+        ),
+        (json!({"peft_type": "ADALORA", "total_step": 10, "target_r": 13}), "target_r is 13"),
+        (json!({"peft_type": "ADALORA", "total_step": 10, "use_dora": true}), "use_dora"),
+        (json!({"peft_type": "ADALORA", "total_step": 10, "alpha_pattern": {"q": 3}}), "alpha_pattern"),
+        (
+            json!({"peft_type": "ADALORA", "total_step": 10, "rank_pattern": {"q.lora_E": [1]}}),
+            "rank_pattern is",
+        ),
+        (
+            json!({"peft_type": "ADALORA", "total_step": 10, "init_r": 1, "target_r": 1,
+                "rank_pattern": {"q.lora_E": [true, false]}}),
+            "2 triplets of q",
+        ),
+    ] {
+        let error = AdapterConfig::from_json(value.clone()).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{value}: {error}");
+    }
     let ia3 = AdapterConfig::from_json(json!({"peft_type": "IA3"})).unwrap();
     assert_eq!(ia3, Ia3Config::new().into());
     let vera = AdapterConfig::from_json(json!({"peft_type": "VERA"})).unwrap();

@@ -3,13 +3,32 @@
 use std::collections::BTreeMap;
 
 use burnisher_data::{Packing, Shape, TrainOn};
-use burnisher_lora::{Bias, LoraConfig, TargetModules};
+use burnisher_lora::{AdaLoraConfig, AdapterConfig, Bias, Ia3Config, LoraConfig, TargetModules, VeraConfig};
 
 use super::{
     BiasMode, ComputeDtype, LoraSection, LrSchedule, PackingMode, RecordShape, RunConfig, Targets,
     TrainConfig, TrainedPart, TrainingMethod,
 };
 use crate::schedule::{Schedule, ScheduleKind, Warmup};
+
+/// The fields of LoRA and its relatives.
+const LORA_FIELDS: &[&str] = &[
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "rank_pattern",
+    "alpha_pattern",
+    "bias",
+    "use_rslora",
+    "use_dora",
+    "lora_bias",
+    "lora_fa",
+    "trainable_token_indices",
+    "modules_to_save",
+];
 
 impl RunConfig {
     /// The type that the model computes in: what `train.fp16` or `train.bf16` says, else `model.dtype`.
@@ -24,30 +43,152 @@ impl RunConfig {
     /// The section `lora`, unless there is none or its method is `full`. Without it every parameter of
     /// the model is trained.
     pub fn adapter(&self) -> Option<&LoraSection> {
-        self.lora.as_ref().filter(|lora| lora.method == TrainingMethod::Lora)
+        self.lora.as_ref().filter(|lora| lora.method != TrainingMethod::Full)
     }
 
-    /// The configuration of the adapter, with the base model's path in it; `None` in full-parameter mode.
-    pub fn lora_config(&self) -> Option<LoraConfig> {
+    /// The configuration of the adapter for a run of `total_steps` steps, with the base model's path in it; `None` in
+    /// full-parameter mode.
+    pub fn adapter_config(&self, total_steps: u64) -> Option<AdapterConfig> {
         let base = self.model.path.to_string_lossy();
-        self.adapter().map(|lora| lora.to_lora_config().with_base_model_name_or_path(base))
+        self.adapter()?.to_adapter_config(total_steps, &base)
+    }
+
+    /// [`RunConfig::adapter_config`] where the method is LoRA.
+    pub fn lora_config(&self) -> Option<LoraConfig> {
+        match self.adapter_config(1)? {
+            AdapterConfig::Lora(config) => Some(config),
+            _ => None,
+        }
     }
 }
 
 impl LoraSection {
-    /// The same adapter as the crate `burnisher-lora` configures it. The only place that knows both.
+    /// The same adapter as the crate `burnisher-lora` configures it, for a run of `total_steps` steps on the model
+    /// `base`; `None` if the method is `full`. The only place that knows both.
+    pub fn to_adapter_config(&self, total_steps: u64, base: &str) -> Option<AdapterConfig> {
+        match self.method {
+            TrainingMethod::Lora => Some(self.to_lora_config().with_base_model_name_or_path(base).into()),
+            TrainingMethod::Ia3 => Some(self.to_ia3_config().with_base_model_name_or_path(base).into()),
+            TrainingMethod::Vera => Some(self.to_vera_config().with_base_model_name_or_path(base).into()),
+            TrainingMethod::AdaLora => {
+                Some(self.to_adalora_config(total_steps).with_base_model_name_or_path(base).into())
+            }
+            TrainingMethod::Full => None,
+        }
+    }
+
+    /// The fields that the method has, besides `method`.
+    pub(crate) fn own_fields(&self) -> &'static [&'static str] {
+        match self.method {
+            TrainingMethod::Lora => LORA_FIELDS,
+            TrainingMethod::Ia3 => {
+                &["target_modules", "exclude_modules", "modules_to_save", "feedforward_modules"]
+            }
+            TrainingMethod::Vera => &[
+                "r",
+                "lora_dropout",
+                "target_modules",
+                "layers_to_transform",
+                "bias",
+                "modules_to_save",
+                "d_initial",
+                "projection_prng_key",
+                "save_projection",
+            ],
+            TrainingMethod::AdaLora => &[
+                "lora_alpha",
+                "lora_dropout",
+                "target_modules",
+                "exclude_modules",
+                "layers_to_transform",
+                "bias",
+                "modules_to_save",
+                "init_r",
+                "target_r",
+                "tinit",
+                "tfinal",
+                "deltaT",
+                "beta1",
+                "beta2",
+                "orth_reg_weight",
+            ],
+            TrainingMethod::Full => &[],
+        }
+    }
+
+    fn to_ia3_config(&self) -> Ia3Config {
+        let mut config = Ia3Config::new().with_task_type("CAUSAL_LM");
+        if let Some(targets) = &self.target_modules {
+            config = config.with_target_modules(targets.into());
+        }
+        if let Some(targets) = &self.exclude_modules {
+            config = config.with_exclude_modules(targets.into());
+        }
+        if let Some(modules) = &self.feedforward_modules {
+            config = config.with_feedforward_modules(modules.into());
+        }
+        if let Some(modules) = &self.modules_to_save {
+            config = config.with_modules_to_save(modules.clone());
+        }
+        config
+    }
+
+    fn to_vera_config(&self) -> VeraConfig {
+        let mut config = VeraConfig::new(self.r)
+            .with_vera_dropout(self.lora_dropout)
+            .with_d_initial(self.d_initial)
+            .with_projection_prng_key(self.projection_prng_key)
+            .with_save_projection(self.save_projection)
+            .with_bias(self.bias.into())
+            .with_task_type("CAUSAL_LM");
+        if let Some(targets) = &self.target_modules {
+            config = config.with_target_modules(targets.into());
+        }
+        if let Some(layers) = &self.layers_to_transform {
+            config = config.with_layers_to_transform(layers.clone());
+        }
+        if let Some(modules) = &self.modules_to_save {
+            config = config.with_modules_to_save(modules.clone());
+        }
+        config
+    }
+
+    fn to_adalora_config(&self, total_steps: u64) -> AdaLoraConfig {
+        let mut config = AdaLoraConfig::new(total_steps)
+            .with_lora_alpha(self.lora_alpha)
+            .with_lora_dropout(self.lora_dropout)
+            .with_bias(self.bias.into())
+            .with_init_r(self.init_r)
+            .with_target_r(self.target_r)
+            .with_tinit(self.tinit)
+            .with_tfinal(self.tfinal)
+            .with_delta_t(self.delta_t)
+            .with_betas(self.beta1, self.beta2)
+            .with_orth_reg_weight(self.orth_reg_weight)
+            .with_task_type("CAUSAL_LM");
+        if let Some(targets) = &self.target_modules {
+            config = config.with_target_modules(targets.into());
+        }
+        if let Some(targets) = &self.exclude_modules {
+            config = config.with_exclude_modules(targets.into());
+        }
+        if let Some(layers) = &self.layers_to_transform {
+            config = config.with_layers_to_transform(layers.clone());
+        }
+        if let Some(modules) = &self.modules_to_save {
+            config = config.with_modules_to_save(modules.clone());
+        }
+        config
+    }
+
+    /// The same adapter where the method is LoRA.
     pub fn to_lora_config(&self) -> LoraConfig {
-        let bias = match self.bias {
-            BiasMode::None => Bias::None,
-            BiasMode::All => Bias::All,
-            BiasMode::LoraOnly => Bias::LoraOnly,
-        };
         let mut config = LoraConfig::new(self.r)
             .with_lora_alpha(self.lora_alpha)
             .with_lora_dropout(self.lora_dropout)
             .with_rank_pattern(self.rank_pattern.clone())
             .with_alpha_pattern(self.alpha_pattern.clone())
-            .with_bias(bias)
+            .with_bias(self.bias.into())
             .with_use_rslora(self.use_rslora)
             .with_use_dora(self.use_dora)
             .with_lora_bias(self.lora_bias)
@@ -69,6 +210,16 @@ impl LoraSection {
             config = config.with_modules_to_save(modules.clone());
         }
         config
+    }
+}
+
+impl From<BiasMode> for Bias {
+    fn from(bias: BiasMode) -> Self {
+        match bias {
+            BiasMode::None => Self::None,
+            BiasMode::All => Self::All,
+            BiasMode::LoraOnly => Self::LoraOnly,
+        }
     }
 }
 

@@ -206,9 +206,10 @@ const DATA: &[Field] = &[
 const LORA: &[Field] = &[
     default(
         "method",
-        Kind::Choice(&["lora", "full"]),
+        Kind::Choice(&["lora", "ia3", "vera", "adalora", "full"]),
         r#""lora""#,
-        "\"lora\", or \"full\" to train every parameter of the model as if this section were absent.",
+        "\"lora\", \"ia3\", \"vera\", \"adalora\", or \"full\" to train every parameter of the model as if this section\n\
+         were absent. A field that the method does not have must keep its default.",
     ),
     default("r", Kind::Whole, "8", "Rank of the adapters."),
     default(
@@ -277,6 +278,48 @@ const LORA: &[Field] = &[
         Kind::TextList,
         r#"["lm_head"]"#,
         "Modules that are trained whole and saved with the adapter.",
+    ),
+    optional(
+        "feedforward_modules",
+        Kind::Targets,
+        r#"["down_proj"]"#,
+        "ia3: targets whose input is multiplied, not their output. By default PEFT's choice for the architecture.",
+    ),
+    default(
+        "d_initial",
+        Kind::Number,
+        "0.1",
+        "vera: what every element of the trained vector before B starts with.",
+    ),
+    default("projection_prng_key", Kind::Whole, "0", "vera: seed of the matrices that all modules share."),
+    default(
+        "save_projection",
+        Kind::Flag,
+        "true",
+        "vera: whether those matrices are saved with the adapter.",
+    ),
+    default("init_r", Kind::Whole, "12", "adalora: rank of every module at first; r is not used."),
+    default("target_r", Kind::Whole, "8", "adalora: mean rank of the modules in the end."),
+    default("tinit", Kind::Whole, "0", "adalora: steps before ranks are first reduced."),
+    default("tfinal", Kind::Whole, "0", "adalora: steps after they are reduced for the last time."),
+    default("deltaT", Kind::Whole, "1", "adalora: steps between two reductions."),
+    default(
+        "beta1",
+        Kind::Number,
+        "0.85",
+        "adalora: how much of the smoothed sensitivity is kept in a step.",
+    ),
+    default(
+        "beta2",
+        Kind::Number,
+        "0.85",
+        "adalora: how much of the smoothed uncertainty is kept in a step.",
+    ),
+    default(
+        "orth_reg_weight",
+        Kind::Number,
+        "0.5",
+        "adalora: weight in the loss of the vectors' distance from orthonormal ones.",
     ),
 ];
 
@@ -436,6 +479,7 @@ mod tests {
             layers_to_transform: Some(vec![0]),
             modules_to_save: Some(vec!["lm_head".to_owned()]),
             trainable_token_indices: Some(vec![0]),
+            feedforward_modules: Some(Targets::Names(vec!["down_proj".to_owned()])),
             ..LoraSection::default()
         });
         run.train.max_steps = Some(1);

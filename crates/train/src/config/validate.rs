@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use burnisher_lora::LoraError;
+use serde_json::json;
 
 use super::{
     BaseQuant, ComputeDtype, DataSection, LoraSection, ModelSection, Optim, RunConfig, Targets, TrainConfig,
@@ -33,11 +34,14 @@ impl RunConfig {
         }
         self.data.check(&mut found);
         if let Some(lora) = self.adapter() {
+            // How many steps there are, the data tell; before that, any number that tinit and tfinal fit into.
+            let fewest = lora.tinit.saturating_add(lora.tfinal).saturating_add(1);
             let before = found.0.len();
             lora.check(&mut found);
             // The adapter's own check reports one problem only; ask it where ours found nothing.
             if found.0.len() == before
-                && let Err(error) = lora.to_lora_config().validate()
+                && let Some(config) = lora.to_adapter_config(self.train.max_steps.unwrap_or(fewest), "")
+                && let Err(error) = config.validate()
             {
                 found.add_lora(&error);
             }
@@ -197,6 +201,14 @@ impl DataSection {
 
 impl LoraSection {
     fn check(&self, found: &mut Problems) {
+        let (given, defaults) = (json!(self), json!(Self::default()));
+        for (field, value) in given.as_object().into_iter().flatten() {
+            let has = field == "method" || self.own_fields().contains(&field.as_str());
+            if !has && Some(value) != defaults.get(field) {
+                let method = &given["method"];
+                found.add(&format!("lora.{field}"), value, &format!("no such field: the method is {method}"));
+            }
+        }
         found.positive("lora.r", self.r as u64);
         found.above_zero("lora.lora_alpha", self.lora_alpha);
         found.below_one("lora.lora_dropout", self.lora_dropout);

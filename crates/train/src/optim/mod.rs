@@ -2,6 +2,7 @@
 
 mod groups;
 mod host;
+mod lora_fa;
 mod pages;
 mod rule;
 mod state;
@@ -15,6 +16,7 @@ use burnisher_quant::Adamw8bit;
 pub(crate) use self::state::{parameter_of, wanted_count};
 pub use self::{
     groups::{DecayRule, LoraPlus, ParameterGroups},
+    lora_fa::LoraFa,
     pages::Paging,
     rule::Rule,
 };

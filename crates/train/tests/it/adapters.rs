@@ -4,9 +4,9 @@ use burn::tensor::{FloatDType, Tensor};
 use burnisher_data::TokenBatch;
 use burnisher_kernels::DropoutKeys;
 use burnisher_lora::{
-    Adaptable, AdapterConfig, Ia3Config, LoraConfig, LoraError, Projection, Site, TargetModules, VeraConfig,
-    Weight, attach, count_parameters, load_peft, merge, merge_and_unload, save_peft, train_all, train_biases,
-    train_last_layers, unmerge, visit_parameters,
+    AdaLoraConfig, Adaptable, AdapterConfig, Ia3Config, LoraConfig, LoraError, Projection, Site,
+    TargetModules, VeraConfig, Weight, attach, count_parameters, load_peft, merge, merge_and_unload,
+    save_peft, train_all, train_biases, train_last_layers, unmerge, visit_parameters,
 };
 use burnisher_models::{CausalLm, GradientCheckpointing, LoadConfig, ModelInput, Quantize, WriteOptions};
 use burnisher_quant::QuantConfig;
@@ -46,6 +46,14 @@ fn lora() -> LoraConfig {
     LoraConfig::new(4).with_lora_alpha(16.0).with_target_modules(TargetModules::AllLinear)
 }
 
+fn adalora() -> AdaLoraConfig {
+    AdaLoraConfig::new(100)
+        .with_init_r(4)
+        .with_target_r(2)
+        .with_lora_alpha(16.0)
+        .with_target_modules(TargetModules::AllLinear)
+}
+
 /// Every method that works for any model.
 fn methods() -> Vec<(&'static str, AdapterConfig)> {
     let all = || TargetModules::AllLinear;
@@ -57,6 +65,7 @@ fn methods() -> Vec<(&'static str, AdapterConfig)> {
         ("tokens", lora().with_trainable_token_indices([126, 53, 249, 3, 92]).into()),
         ("IA3", Ia3Config::new().into()),
         ("IA3 everywhere", Ia3Config::new().with_target_modules(all()).into()),
+        ("AdaLoRA", adalora().into()),
         ("VeRA", VeraConfig::new(8).with_target_modules(all()).into()),
         ("VeRA by key", VeraConfig::new(8).with_save_projection(false).with_projection_prng_key(5).into()),
     ]
@@ -268,6 +277,7 @@ fn checkpointing_changes_no_gradient_of_any_method() {
         ("LoRA with dropout", with_dropout(lora())),
         ("LoRA-FA with dropout", with_dropout(lora().with_lora_fa(true))),
         ("DoRA with dropout", with_dropout(lora().with_use_dora(true))),
+        ("AdaLoRA with dropout", adalora().with_lora_dropout(0.3).into()),
         ("VeRA with dropout", VeraConfig::new(8).with_vera_dropout(0.3).into()),
     ]);
     for (method, config) in methods {

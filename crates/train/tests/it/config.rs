@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burnisher_lora::AdapterConfig;
 use burnisher_train::{
     BaseQuant, ComputeDtype, ConfigProblem, EarlyStoppingConfig, LeakPolicy, LoraSection, LrSchedule,
     PackingMode, RecordShape, Resume, RunConfig, Targets, TrainError, TrainingMethod,
@@ -124,6 +125,41 @@ fn an_empty_section_has_its_defaults() {
     assert_eq!(load("run.toml", &format!("{REQUIRED}[lora]\n")).unwrap().lora, wanted);
     let yaml = "model: {path: m}\ndata: {train: t}\nlora:\ntrain: {output_dir: o}\n";
     assert_eq!(load("run.yaml", yaml).unwrap().lora, wanted);
+}
+
+#[test]
+fn every_method_of_an_adapter_can_be_chosen() {
+    for (lines, peft_type) in [
+        ("", "LORA"),
+        ("method = \"ia3\"\nfeedforward_modules = [\"down_proj\"]\n", "IA3"),
+        ("method = \"vera\"\nr = 64\nd_initial = 0.2\nprojection_prng_key = 3\n", "VERA"),
+        ("method = \"adalora\"\ninit_r = 6\ntarget_r = 2\ntinit = 3\ntfinal = 4\ndeltaT = 2\n", "ADALORA"),
+    ] {
+        let run = load("run.toml", &format!("{REQUIRED}[lora]\n{lines}")).unwrap();
+        let config = run.adapter_config(20).unwrap();
+        assert_eq!(config.peft_type(), peft_type);
+        config.validate().unwrap();
+        assert_eq!(run.lora_config().is_some(), peft_type == "LORA");
+        if let AdapterConfig::AdaLora(config) = config {
+            let found = (config.init_r(), config.target_r(), config.tinit(), config.tfinal());
+            assert_eq!((found, config.delta_t(), config.total_step()), ((6, 2, 3, 4), 2, 20));
+        }
+    }
+    for (lines, wanted) in [
+        ("method = \"ia3\"\nr = 4\n", "lora.r"),
+        ("method = \"vera\"\nuse_dora = true\n", "lora.use_dora"),
+        ("method = \"adalora\"\nr = 4\n", "lora.r"),
+        ("method = \"adalora\"\ntarget_r = 13\n", "lora.target_r"),
+        ("target_r = 4\n", "lora.target_r"),
+        ("tinit = 4\n", "lora.tinit"),
+    ] {
+        let found = lines_of(&format!("{REQUIRED}[lora]\n{lines}"));
+        assert!(found.len() == 1 && found[0].contains(wanted), "{lines}: {found:?}");
+    }
+}
+
+fn lines_of(text: &str) -> Vec<String> {
+    lines(load("run.toml", text))
 }
 
 #[test]
@@ -361,7 +397,9 @@ fn the_examples_in_the_reference_file_are_valid() {
         .lines()
         .filter(|line| {
             // They go with other values of other fields.
-            !["# warmup_ratio", "# momentum", "# optim_page_file"].iter().any(|name| line.starts_with(name))
+            !["# warmup_ratio", "# momentum", "# optim_page_file", "# feedforward_modules"]
+                .iter()
+                .any(|name| line.starts_with(name))
         })
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if is_field(rest) => rest.to_owned(),

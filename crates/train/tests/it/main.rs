@@ -6,6 +6,7 @@ mod bf16;
 mod config;
 mod f16;
 mod inits;
+mod methods;
 mod optimizers;
 mod parity;
 mod properties;

@@ -285,7 +285,7 @@ fn merged_weights_equal_peft_and_unmerging_restores_the_base() {
 }
 
 /// The twenty micro-batches of the ten-step traces.
-fn micro_batches(model: &str) -> Vec<TokenBatch> {
+pub(crate) fn micro_batches(model: &str) -> Vec<TokenBatch> {
     let data = Tensors::read(fixture(&format!("peft/{model}/train_data.safetensors")));
     let [count, rows, length] = data.shape("input_ids") else { panic!("three dimensions") };
     let (ids, labels, mask) = (data.ids("input_ids"), data.ints("labels"), data.ints("attention_mask"));
