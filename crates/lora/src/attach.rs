@@ -19,7 +19,7 @@ use crate::{
     parameters::{ParameterMut, check_plain, compute_dtype},
     peft::keys,
     projection::{Weight, trainable},
-    trainable_summary, visit_parameters,
+    trainable_summary, virtual_tokens, visit_parameters,
 };
 
 /// What an adapter was attached to.
@@ -61,6 +61,7 @@ pub fn attach<M: Adaptable>(
     let config = config.into();
     check_plain(&mut model)?;
     let plan = checked_plan(&config, &model)?;
+    virtual_tokens::check_fresh(&config, &mut model)?;
     let init = config.as_lora().map(LoraConfig::init_lora_weights).unwrap_or_default();
     if init == InitLoraWeights::Eva {
         let wanted = "an initialisation without data, or attach_eva, which has it";
@@ -97,6 +98,9 @@ pub fn load_peft<M: Adaptable>(
     check_plain(&mut model)?;
     let mut files = PeftFiles::read(dir.as_ref())?;
     let plan = checked_plan(&files.config, &model)?;
+    if is_trainable {
+        virtual_tokens::check_trainable(&files.config).map_err(|error| error.in_file(dir.as_ref()))?;
+    }
     fingerprint::check(dir.as_ref(), &fingerprint::of(&model, &plan))?;
     // As PEFT does: the adapter was trained beside what its initialisation left of the base.
     init::start(&files.config, &mut model, &plan, device)?;
@@ -172,7 +176,8 @@ pub(crate) fn peft_files<M: Adaptable>(model: &M, config: &AdapterConfig) -> Res
     let mut without = Vec::new();
     model.sites(&mut |path, site| {
         let is_wanted = plan.adapted.iter().any(|module| module.path == path)
-            || plan.trains_tokens && matches!(site, Site::Embedding(_));
+            || plan.trains_tokens && matches!(site, Site::Embedding(_))
+            || config.has_virtual_tokens() && matches!(site, Site::VirtualTokens(_));
         if is_wanted && !site.has_adapter() {
             without.push(path.to_owned());
         }
@@ -192,7 +197,7 @@ pub(crate) fn peft_files<M: Adaptable>(model: &M, config: &AdapterConfig) -> Res
         tensors.extend(embedding.map(|tensor| (keys::parameter(HEAD_WEIGHT), tensor)));
     }
     // PEFT writes the modules that a default or `all-linear` stood for.
-    let config = config.clone().with_plan(&plan);
+    let config = virtual_tokens::for_model(config.clone().with_plan(&plan), &model)?;
     Ok(PeftFiles { config, tensors })
 }
 
@@ -219,6 +224,7 @@ pub(crate) fn install<M: Adaptable>(
     visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
     let compute = compute_dtype(&mut model);
     let shared = new_projection(config, &mut model, &plan, device);
+    virtual_tokens::install(config, &mut model, start, device);
     let tokens = config.as_lora().and_then(LoraConfig::trainable_token_indices);
     let adapted: BTreeMap<&str, &AdaptedModule> =
         plan.adapted.iter().map(|module| (module.path.as_str(), module)).collect();
@@ -310,6 +316,9 @@ fn each_saved<M: Adaptable>(
     visit_parameters(model, &mut |name, parameter| {
         let module = name.strip_suffix(".weight").or_else(|| name.strip_suffix(".bias")).unwrap_or(name);
         let is_bias = name.ends_with(".bias");
+        if name == keys::PROMPT {
+            return visit(name.to_owned(), parameter);
+        }
         let belongs = keys::adapted_module(name).is_some_and(is_adapted)
             || (plan.trains_tokens && name.ends_with(keys::TOKENS))
             || listed(&plan.saved, module)
@@ -381,7 +390,7 @@ fn load_base_weights<M: Adaptable>(
                 }
             }
             Site::Embedding(embedding) => take(&mut embedding.weight),
-            Site::Norm(_) => {}
+            Site::Norm(_) | Site::VirtualTokens(_) => {}
         }
     });
 }

@@ -8,6 +8,8 @@
 //! | rows of the embedding | [`LoraConfig::with_trainable_token_indices`] | the rows of some tokens |
 //! | (IA)³ | [`Ia3Config`] | a vector that multiplies activations |
 //! | VeRA | [`VeraConfig`] | two vectors between random matrices that all modules share |
+//! | prompt tuning | [`PromptTuningConfig`] | embeddings before those of every text |
+//! | prefix tuning | [`PrefixTuningConfig`] | keys and values before those of every text, in every layer |
 //! | BitFit, last layers, all | [`train_biases`], [`train_last_layers`], [`train_all`] | the model's own parameters |
 //!
 //! A model lists its places through [`Adaptable`]; [`attach`] freezes it and adds trainable parameters to the modules
@@ -55,11 +57,14 @@ mod parameters;
 mod peft;
 mod peft_fields;
 mod portable;
+mod prefix_tuning_config;
 mod projection;
+mod prompt_tuning_config;
 mod target;
 mod torch_random;
 mod trained;
 mod vera_config;
+mod virtual_tokens;
 
 pub use crate::{
     adapter::{
@@ -82,8 +87,11 @@ pub use crate::{
     parameters::{Adaptable, ParameterMut, Site, count_parameters, modules, visit_parameters},
     peft::{AdapterDtype, AdapterTensor, PeftFiles},
     portable::{Obstacle, Outcome, Runtime, obstacles},
+    prefix_tuning_config::PrefixTuningConfig,
     projection::{Projection, Weight},
+    prompt_tuning_config::{PromptTuningConfig, PromptTuningInit},
     target::{AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary},
     trained::{train_all, train_biases, train_last_layers},
     vera_config::VeraConfig,
+    virtual_tokens::{VirtualTokenKind, VirtualTokenShape, VirtualTokens},
 };

@@ -17,7 +17,7 @@ use crate::{
 ///
 /// # Errors
 /// [`LoraError::NonFinite`] naming the first module whose merged weight is not finite,
-/// [`LoraError::NoBias`] the first whose adapter has a bias and that has none itself; the model is not returned
+/// [`LoraError::NoBias`] the first whose adapter has a bias and that has none itself; [`LoraError::VirtualTokens`]; the model is not returned
 /// then.
 pub fn merge<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
     let mut failed = None;
@@ -50,7 +50,7 @@ pub fn merge_and_unload<M: Adaptable>(model: M) -> Result<M, LoraError> {
             embedding.adapter = None;
             embedding.unmerged = None;
         }
-        Site::Norm(_) => {}
+        Site::Norm(_) | Site::VirtualTokens(_) => {}
     });
     Ok(model)
 }
@@ -69,7 +69,7 @@ pub fn unmerge<M: Adaptable>(mut model: M) -> M {
                 embedding.weight = original;
             }
         }
-        Site::Norm(_) => {}
+        Site::Norm(_) | Site::VirtualTokens(_) => {}
     });
     model
 }
@@ -79,6 +79,8 @@ fn merge_one(path: &str, site: Site<'_>, compute: FloatDType) -> Result<(), Lora
         Site::Projection(projection) | Site::Head(projection) => merge_projection(path, projection, compute),
         Site::Embedding(embedding) => merge_embedding(path, embedding),
         Site::Norm(_) => Ok(()),
+        Site::VirtualTokens(tokens) if tokens.embeddings.is_some() => Err(LoraError::VirtualTokens),
+        Site::VirtualTokens(_) => Ok(()),
     }
 }
 
