@@ -14,3 +14,4 @@ mod replay;
 mod schedule;
 #[path = "../../../models/tests/it/support.rs"]
 mod support;
+mod virtual_tokens;
