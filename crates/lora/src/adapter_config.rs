@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::{
-    AdapterPlan, Bias, Ia3Config, LoraConfig, LoraError, PrefixTuningConfig, PromptTuningConfig, TargetModules,
-    VeraConfig,
+    AdapterPlan, Bias, Ia3Config, LoraConfig, LoraError, PrefixTuningConfig, PromptTuningConfig,
+    TargetModules, VeraConfig,
     config_json::read_json,
     ia3_config::IA3_TARGETS,
     target::{Choice, LORA_TARGETS},

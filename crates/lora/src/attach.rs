@@ -178,7 +178,11 @@ pub(crate) fn peft_files<M: Adaptable>(model: &M, config: &AdapterConfig) -> Res
         let is_wanted = plan.adapted.iter().any(|module| module.path == path)
             || plan.trains_tokens && matches!(site, Site::Embedding(_))
             || config.has_virtual_tokens() && matches!(site, Site::VirtualTokens(_));
-        if is_wanted && !site.has_adapter() {
+        let has = match &site {
+            Site::VirtualTokens(tokens) => virtual_tokens::are_of(config, tokens),
+            site => site.has_adapter(),
+        };
+        if is_wanted && !has {
             without.push(path.to_owned());
         }
     });

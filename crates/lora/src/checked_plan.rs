@@ -1,7 +1,8 @@
 //! The rules for a configuration that need the model: which weights it shares, which tokens it has.
 
 use crate::{
-    Adaptable, AdapterConfig, AdapterPlan, LoraConfig, LoraError, ModuleKind, Site, modules, plan, virtual_tokens,
+    Adaptable, AdapterConfig, AdapterPlan, LoraConfig, LoraError, ModuleKind, Site, modules, plan,
+    virtual_tokens,
 };
 
 /// The path of the output projection, also where it has no weight of its own.

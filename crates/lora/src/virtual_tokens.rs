@@ -165,6 +165,12 @@ fn fields_of(config: &mut AdapterConfig) -> Option<(&mut VirtualTokenFields, Vir
     }
 }
 
+/// Whether a model's virtual tokens are those that `config` describes.
+pub(crate) fn are_of(config: &AdapterConfig, tokens: &VirtualTokens) -> bool {
+    fields_of(&mut config.clone())
+        .is_some_and(|(fields, kind)| kind == tokens.kind && fields.num_virtual_tokens == tokens.count())
+}
+
 /// The plan of a method with virtual tokens, which adapts no module.
 pub(crate) fn plan() -> AdapterPlan {
     AdapterPlan {
@@ -215,7 +221,9 @@ pub(crate) fn check_fresh<M: Adaptable>(config: &AdapterConfig, model: &mut M) -
     }
     let vocab = table(model).map_or(0, |embedding| embedding.weight().dims()[0]);
     match tokens.iter().find(|&&token| token as usize >= vocab) {
-        Some(token) => Err(LoraError::config(field, format_args!("token {token}"), &format!("ids below {vocab}"))),
+        Some(token) => {
+            Err(LoraError::config(field, format_args!("token {token}"), &format!("ids below {vocab}")))
+        }
         None => Ok(()),
     }
 }

@@ -341,7 +341,8 @@ impl CausalLm {
 fn shifted(labels: &[i64], rows: usize, before: usize) -> Vec<i64> {
     let ignored = burnisher_kernels::IGNORE_INDEX;
     let rows = labels.chunks((labels.len() / rows.max(1)).max(1));
-    let behind = |row: &'_ [i64]| std::iter::repeat_n(ignored, before).chain(row.to_vec()).skip(1).chain([ignored]);
+    let behind =
+        |row: &'_ [i64]| std::iter::repeat_n(ignored, before).chain(row.to_vec()).skip(1).chain([ignored]);
     rows.flat_map(behind).collect()
 }
 

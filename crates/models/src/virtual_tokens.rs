@@ -80,7 +80,10 @@ impl CausalLm {
             }
             let is_padded_left = segments.first() == Some(&0) && segments.contains(&1);
             if is_padded_left && self.virtual_tokens.prefix().is_some() {
-                return unsupported(format!("padding on the left of row {row} with prefix tuning"), "padding on the right");
+                return unsupported(
+                    format!("padding on the left of row {row} with prefix tuning"),
+                    "padding on the right",
+                );
             }
         }
         Ok(())
@@ -145,7 +148,8 @@ impl CausalLm {
         cache: Option<&mut KvCache>,
         starts: bool,
     ) -> Option<Vec<u32>> {
-        let count = if starts && self.virtual_tokens.prefix().is_some() { self.virtual_tokens.count() } else { 0 };
+        let count =
+            if starts && self.virtual_tokens.prefix().is_some() { self.virtual_tokens.count() } else { 0 };
         match cache {
             Some(cache) => {
                 cache.advance(&vec![1; input.rows * count]);

@@ -169,10 +169,8 @@ fn an_adapter_written_again_is_the_adapter_that_was_read() {
         let dir = out.map_or(dir.path().to_owned(), |out| out.join(model_name).join(variant));
         save_peft(&model, &config, &dir).unwrap();
         let file = "adapter_model.safetensors";
-        let (got, want) = (
-            Tensors::read(dir.join(file)),
-            Tensors::read(variant_file(model_name, variant, file).unwrap()),
-        );
+        let (got, want) =
+            (Tensors::read(dir.join(file)), Tensors::read(variant_file(model_name, variant, file).unwrap()));
         assert_eq!(
             got.names().collect::<Vec<_>>(),
             want.names().collect::<Vec<_>>(),

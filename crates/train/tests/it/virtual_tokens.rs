@@ -179,8 +179,7 @@ fn generation_equals_the_full_pass() {
         for (method, config) in methods() {
             let model = attached(&config, base(name));
             let prompts = vec![(3..14).collect::<Vec<u32>>(), vec![20, 7, 31], vec![5, 9, 9, 40, 8]];
-            let found =
-                model.generate_ids(&prompts, &GenerateConfig::new().with_max_new_tokens(12)).unwrap();
+            let found = model.generate_ids(&prompts, &GenerateConfig::new().with_max_new_tokens(12)).unwrap();
             for (prompt, found) in prompts.iter().zip(found) {
                 let mut tokens = prompt.clone();
                 for (step, id) in found.into_iter().enumerate() {
@@ -256,6 +255,10 @@ fn what_does_not_work_with_virtual_tokens_is_refused() {
         assert!(matches!(merge_and_unload(model.clone()).unwrap_err(), LoraError::VirtualTokens), "{method}");
         let error = model.save_pretrained(out.path(), None, &WriteOptions::new()).unwrap_err().to_string();
         assert!(error.contains("virtual tokens"), "{method}: {error}");
+        for other in [PromptTuningConfig::new(9).into(), AdapterConfig::from(PrefixTuningConfig::new(9))] {
+            let error = save_peft(&model, other, out.path()).unwrap_err();
+            assert!(matches!(&error, LoraError::NoAdapter { .. }), "{method}: {error}");
+        }
         let second = attach(LoraConfig::new(2), model.clone(), 0, &device()).unwrap_err();
         assert!(matches!(&second, LoraError::HasAdapter { modules } if modules == &[NAME]), "{second}");
 
