@@ -692,6 +692,74 @@ def sec_more():
     S["final_norms"] = {n.replace(".default", ""): float(q.detach().norm()) for n, q in pm.named_parameters() if q.requires_grad}
     dump(os.path.join(d, "reference.json"), S)
     print("more orthogonal", S["trace"]["step_losses"], S["b_times_a_max_abs"])
+# ---------------------------------------------------------------- virtual tokens: prompt tuning and prefix tuning
+def virtual_trace(pm, data, n):
+    """trace() with mode tokens, for a model whose logits begin with those of n virtual tokens"""
+    class WithoutVirtual(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pm = pm
+
+        def forward(self, **k):
+            o = self.pm(**k)
+            o.logits = o.logits[:, n:]
+            return o
+    return trace(WithoutVirtual(), data, "tokens")
+
+
+def virtual_variant(name, vname, cfg, note="", whole=True):
+    """as variant(); without whole: files, one row of logits and the loss"""
+    from peft import get_peft_model, PeftModel
+    torch.manual_seed(seed_of(name, 5))
+    pm = get_peft_model(load(name), cfg)
+    pc = pm.peft_config["default"]
+    pc.base_model_name_or_path = f"models/{name}"
+    d = p("peft_more", name, vname)
+    shutil.rmtree(d, ignore_errors=True)
+    g = gen(seed_of(name, 6))
+    with torch.no_grad():
+        for _, q in pm.named_parameters():
+            if q.requires_grad:
+                q.add_(0.1 * torch.randn(q.shape, generator=g))
+    pm.eval()
+    pm.save_pretrained(d)
+    if os.path.exists(os.path.join(d, "README.md")):
+        os.remove(os.path.join(d, "README.md"))
+    af = load_file(os.path.join(d, "adapter_model.safetensors"))
+    prompt = str(pc.peft_type).endswith("PROMPT_TUNING")
+    n = pc.num_virtual_tokens if prompt else 0
+    S = {"model": f"models/{name}", "variant": vname, "peft_type": str(pc.peft_type).split(".")[-1], "note": note,
+         "adapter_keys": {k: list(v.shape) for k, v in af.items()}}
+    ids, mask, labels, _ = batch(name, D["lengths"], seed_of(name))
+    pm.zero_grad()
+    o = pm(input_ids=ids, attention_mask=mask, labels=labels)
+    S["loss"] = float(o.loss)
+    T = {"logits_seq0": o.logits[0]}
+    with torch.no_grad():
+        rl = PeftModel.from_pretrained(load(name), d).eval()
+        S["reload_max_abs"] = float((rl(input_ids=ids, attention_mask=mask).logits[0] - o.logits[0]).abs().max())
+    if whole:
+        o.loss.backward()
+        T["grad.prompt_embeddings"] = pm.prompt_encoder["default"].embedding.weight.grad
+        pm.zero_grad()
+        q = copy.deepcopy(pm)
+        S["trace_tokens"] = virtual_trace(q, train_data(name), n)
+        T["after_10_steps.prompt_embeddings"] = q.prompt_encoder["default"].embedding.weight.detach()
+    save_st(os.path.join(d, "reference.safetensors"), T)
+    dump(os.path.join(d, "reference.json"), S)
+    print(f"virtual {name}/{vname:22s} loss {S['loss']:.4f} reload {S['reload_max_abs']:.0e}")
+
+
+def sec_virtual():
+    from peft import PromptTuningConfig, PrefixTuningConfig
+    M = SPEC["peft_main"]
+    k = dict(num_virtual_tokens=3, task_type="CAUSAL_LM")
+    virtual_variant(M, "prompt_tuning", PromptTuningConfig(**k), note="logits_seq0 begins with the virtual tokens")
+    virtual_variant(M, "prefix_tuning", PrefixTuningConfig(**k))
+    virtual_variant(M, "prefix_projection", PrefixTuningConfig(prefix_projection=True, encoder_hidden_size=16, **k), whole=False,
+                    note="the file holds what the projection makes, not the projection")
+    for name in ("mistral", "gemma2"):
+        virtual_variant(name, "prefix_tuning", PrefixTuningConfig(**k), whole=False, note="grouped heads; the window covers virtual tokens as any other")
 
 
 # ---------------------------------------------------------------- adapter arithmetic
@@ -1189,7 +1257,7 @@ def sec_manifest():
     dump(p("MANIFEST.json"), {"set": SPEC["set"], "versions": versions(), "total_bytes": sum(f["bytes"] for f in files), "n_files": len(files), "files": files})
 
 
-SECTIONS = ["tok", "base", "peft", "more", "merge", "trainer", "bnb", "adam8", "sched", "packing", "chat", "manifest"]
+SECTIONS = ["tok", "base", "peft", "more", "virtual", "merge", "trainer", "bnb", "adam8", "sched", "packing", "chat", "manifest"]
 if __name__ == "__main__":
     if not os.path.isdir(p("models")):
         subprocess.check_call([sys.executable, os.path.join(HERE, "make_models.py"), "--out", OUT, "--spec", A.spec])

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::{
-    AdaLoraConfig, AdapterPlan, Bias, Ia3Config, LoraConfig, LoraError, TargetModules, VeraConfig,
+    AdaLoraConfig, AdapterPlan, Bias, Ia3Config, LoraConfig, LoraError, PrefixTuningConfig, PromptTuningConfig,
+    TargetModules, VeraConfig,
     adalora_config::ADALORA_TARGETS,
     config_json::read_json,
     ia3_config::IA3_TARGETS,
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// `peft_type` and the configurations of the methods.
-const KNOWN: [&str; 4] = ["ADALORA", "IA3", "LORA", "VERA"];
+const KNOWN: [&str; 6] = ["ADALORA", "IA3", "LORA", "PREFIX_TUNING", "PROMPT_TUNING", "VERA"];
 
 /// The configuration of an adapter: one variant per `peft_type` of PEFT 0.21.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,10 @@ pub enum AdapterConfig {
     Vera(VeraConfig),
     /// ADALORA: AdaLoRA.
     AdaLora(AdaLoraConfig),
+    /// PROMPT_TUNING: trained embeddings before every text.
+    PromptTuning(PromptTuningConfig),
+    /// PREFIX_TUNING: trained keys and values before every text.
+    PrefixTuning(PrefixTuningConfig),
 }
 
 impl AdapterConfig {
@@ -38,6 +43,8 @@ impl AdapterConfig {
             Self::Ia3(_) => "IA3",
             Self::Vera(_) => "VERA",
             Self::AdaLora(_) => "ADALORA",
+            Self::PromptTuning(_) => "PROMPT_TUNING",
+            Self::PrefixTuning(_) => "PREFIX_TUNING",
         }
     }
 
@@ -45,7 +52,7 @@ impl AdapterConfig {
     pub fn as_lora(&self) -> Option<&LoraConfig> {
         match self {
             Self::Lora(config) => Some(config),
-            Self::Ia3(_) | Self::Vera(_) | Self::AdaLora(_) => None,
+            _ => None,
         }
     }
 
@@ -73,6 +80,7 @@ impl AdapterConfig {
             Self::Ia3(_) => 0,
             Self::Vera(config) => config.r,
             Self::AdaLora(config) => config.init_r(),
+            Self::PromptTuning(_) | Self::PrefixTuning(_) => 0,
         }
     }
 
@@ -92,6 +100,16 @@ impl AdapterConfig {
                 layers_to_transform: &[],
                 layers_pattern: &[],
                 modules_to_save: config.modules_to_save.as_deref().unwrap_or_default(),
+                bias: Bias::None,
+                takes_embedding: false,
+            },
+            Self::PromptTuning(_) | Self::PrefixTuning(_) => Choice {
+                defaults: &[],
+                target_modules: None,
+                exclude_modules: None,
+                layers_to_transform: &[],
+                layers_pattern: &[],
+                modules_to_save: &[],
                 bias: Bias::None,
                 takes_embedding: false,
             },
@@ -141,11 +159,17 @@ impl AdapterConfig {
             Self::Ia3(config) => &mut config.modules_to_save,
             Self::Vera(config) => &mut config.modules_to_save,
             Self::AdaLora(config) => &mut config.lora.modules_to_save,
+            Self::PromptTuning(_) | Self::PrefixTuning(_) => return self,
         };
         for module in modules.iter_mut().flatten().filter(|module| *module == path) {
             other.clone_into(module);
         }
         self
+    }
+
+    /// Whether the method trains virtual tokens, and adapts no module.
+    pub(crate) fn has_virtual_tokens(&self) -> bool {
+        matches!(self, Self::PromptTuning(_) | Self::PrefixTuning(_))
     }
 
     /// The same with the modules that `plan` found spelled out.
@@ -160,6 +184,7 @@ impl AdapterConfig {
             }),
             Self::Vera(config) => Self::Vera(config.with_target_modules(targets)),
             Self::AdaLora(config) => Self::AdaLora(config.with_target_modules(targets)),
+            whole @ (Self::PromptTuning(_) | Self::PrefixTuning(_)) => whole,
         }
     }
 
@@ -184,6 +209,8 @@ impl AdapterConfig {
             Some("ADALORA") => AdaLoraConfig::from_json(value).map(Self::AdaLora),
             Some("IA3") => Ia3Config::from_json(value).map(Self::Ia3),
             Some("VERA") => VeraConfig::from_json(value).map(Self::Vera),
+            Some("PROMPT_TUNING") => PromptTuningConfig::from_json(value).map(Self::PromptTuning),
+            Some("PREFIX_TUNING") => PrefixTuningConfig::from_json(value).map(Self::PrefixTuning),
             Some(found) => Err(LoraError::UnknownPeftType { found: found.to_owned(), known: KNOWN.to_vec() }),
         }
     }
@@ -195,6 +222,8 @@ impl AdapterConfig {
             Self::Ia3(config) => config.to_json(),
             Self::Vera(config) => config.to_json(),
             Self::AdaLora(config) => config.to_json(),
+            Self::PromptTuning(config) => config.to_json(),
+            Self::PrefixTuning(config) => config.to_json(),
         }
     }
 
@@ -208,6 +237,8 @@ impl AdapterConfig {
             Self::Ia3(config) => config.validate(),
             Self::Vera(config) => config.validate(),
             Self::AdaLora(config) => config.validate(),
+            Self::PromptTuning(config) => config.validate(),
+            Self::PrefixTuning(config) => config.validate(),
         }
     }
 }
@@ -233,6 +264,8 @@ from_config!(LoraConfig, Lora);
 from_config!(Ia3Config, Ia3);
 from_config!(VeraConfig, Vera);
 from_config!(AdaLoraConfig, AdaLora);
+from_config!(PromptTuningConfig, PromptTuning);
+from_config!(PrefixTuningConfig, PrefixTuning);
 
 impl From<&AdapterConfig> for AdapterConfig {
     fn from(config: &AdapterConfig) -> Self {

@@ -21,7 +21,7 @@ use crate::{
     projection::{Weight, trainable},
     rank_pattern::drop_masked,
     several::{DEFAULT, Roster, trimmed},
-    trainable_summary, visit_parameters,
+    trainable_summary, virtual_tokens, visit_parameters,
 };
 
 /// What an adapter was attached to.
@@ -63,6 +63,7 @@ pub fn attach<M: Adaptable>(
     let config = config.into();
     check_plain(&mut model)?;
     let plan = checked_plan(&config, &model)?;
+    virtual_tokens::check_fresh(&config, &mut model)?;
     let init = config.as_lora().map(LoraConfig::init_lora_weights).unwrap_or_default();
     if init == InitLoraWeights::Eva {
         let wanted = "an initialisation without data, or attach_eva, which has it";
@@ -116,6 +117,9 @@ pub(crate) fn load_files<M: Adaptable>(
     device: &Device,
 ) -> Result<(M, AdapterConfig, AttachReport), LoraError> {
     let plan = checked_plan(&files.config, &model)?;
+    if is_trainable {
+        virtual_tokens::check_trainable(&files.config)?;
+    }
     // As PEFT does: the adapter was trained beside what its initialisation left of the base.
     init::start(&files.config, &mut model, &plan, device)?;
     // Attach an empty adapter first: the model then tells which tensors the files must hold.
@@ -191,10 +195,12 @@ pub(crate) fn peft_files<M: Adaptable>(model: &M, config: &AdapterConfig) -> Res
     let mut without = Vec::new();
     model.sites(&mut |path, site| {
         let is_wanted = plan.adapted.iter().any(|module| module.path == path)
-            || plan.trains_tokens && matches!(site, Site::Embedding(_));
-        let is_there = match site {
+            || plan.trains_tokens && matches!(site, Site::Embedding(_))
+            || config.has_virtual_tokens() && matches!(site, Site::VirtualTokens(_));
+        let is_there = match &site {
             Site::Projection(projection) | Site::Head(projection) => projection.adapter.is_some(),
             Site::Embedding(embedding) => embedding.adapter.is_some(),
+            Site::VirtualTokens(tokens) => virtual_tokens::are_of(config, tokens),
             Site::Norm(_) => false,
         };
         if is_wanted && !is_there {
@@ -216,7 +222,7 @@ pub(crate) fn peft_files<M: Adaptable>(model: &M, config: &AdapterConfig) -> Res
         tensors.extend(embedding.map(|tensor| (keys::parameter(HEAD_WEIGHT), tensor)));
     }
     // PEFT writes the modules that a default or `all-linear` stood for.
-    let mut config = config.clone().with_plan(&plan);
+    let mut config = virtual_tokens::for_model(config.clone().with_plan(&plan), &model)?;
     if let AdapterConfig::AdaLora(adalora) = config {
         let modules: Vec<String> = plan.adapted.iter().map(|module| module.path.clone()).collect();
         config = drop_masked(adalora, &modules, &mut tensors).into();
@@ -247,6 +253,7 @@ pub(crate) fn install<M: Adaptable>(
     visit_parameters(&mut model, &mut |_, mut parameter| parameter.set_trainable(false));
     let compute = compute_dtype(&mut model);
     let shared = new_projection(config, &mut model, &plan, device);
+    virtual_tokens::install(config, &mut model, start, device);
     let tokens = config.as_lora().and_then(LoraConfig::trainable_token_indices);
     let adapted: BTreeMap<&str, &AdaptedModule> =
         plan.adapted.iter().map(|module| (module.path.as_str(), module)).collect();
@@ -339,6 +346,9 @@ fn each_saved<M: Adaptable>(
     visit_parameters(model, &mut |name, parameter| {
         let module = name.strip_suffix(".weight").or_else(|| name.strip_suffix(".bias")).unwrap_or(name);
         let is_bias = name.ends_with(".bias");
+        if name == keys::PROMPT {
+            return visit(name.to_owned(), parameter);
+        }
         let belongs = keys::adapted_module(name).is_some_and(is_adapted)
             || (plan.trains_tokens && name.ends_with(keys::TOKENS))
             || listed(&plan.saved, module)
@@ -410,7 +420,7 @@ fn load_base_weights<M: Adaptable>(
                 }
             }
             Site::Embedding(embedding) => take(&mut embedding.weight),
-            Site::Norm(_) => {}
+            Site::Norm(_) | Site::VirtualTokens(_) => {}
         }
     });
 }

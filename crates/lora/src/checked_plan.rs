@@ -1,6 +1,9 @@
 //! The rules for a configuration that need the model: which weights it shares, which tokens it has.
 
-use crate::{Adaptable, AdapterConfig, AdapterPlan, LoraConfig, LoraError, ModuleKind, Site, modules, plan};
+use crate::{
+    Adaptable, AdapterConfig, AdapterPlan, LoraConfig, LoraError, ModuleKind, Site, modules, plan,
+    virtual_tokens,
+};
 
 /// The path of the output projection, also where it has no weight of its own.
 pub(crate) const HEAD: &str = "lm_head";
@@ -17,7 +20,7 @@ pub(crate) fn checked_plan<M: Adaptable>(
     let tied = |module: &str| Err(LoraError::TiedWeights { module: module.to_owned() });
     let (is_tied, lora) = (model.is_head_tied(), config.as_lora());
     let is_ensured = lora.is_some_and(LoraConfig::ensure_weight_tying);
-    let mut config = config.clone();
+    let mut config = virtual_tokens::for_model(config.clone(), model)?;
     if is_tied && config.targets(HEAD) || is_tied && config.saves(HEAD) && !is_ensured {
         return tied(HEAD);
     }

@@ -157,6 +157,13 @@ pub enum LoraError {
         module: String,
     },
 
+    /// Virtual tokens, which are part of no weight, were to be merged.
+    #[error(
+        "the virtual tokens of prompt or prefix tuning cannot be merged: they are part of no weight; wanted an \
+         adapter of weights, or the base and the adapter each by itself"
+    )]
+    VirtualTokens,
+
     /// An adapter of a method that this crate does not have.
     #[error("peft_type is `{found}`, wanted one of {}", .known.join(", "))]
     UnknownPeftType {

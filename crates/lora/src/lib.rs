@@ -9,6 +9,8 @@
 //! | (IA)³ | [`Ia3Config`] | a vector that multiplies activations |
 //! | VeRA | [`VeraConfig`] | two vectors between random matrices that all modules share |
 //! | AdaLoRA | [`AdaLoraConfig`] | `A`, `B` and singular values `E` between them, ever fewer: `W + s·B·diag(E)·A` |
+//! | prompt tuning | [`PromptTuningConfig`] | embeddings before those of every text |
+//! | prefix tuning | [`PrefixTuningConfig`] | keys and values before those of every text, in every layer |
 //! | BitFit, last layers, all | [`train_biases`], [`train_last_layers`], [`train_all`] | the model's own parameters |
 //!
 //! A model lists its places through [`Adaptable`]; [`attach`] freezes it and adds trainable parameters to the modules
@@ -60,13 +62,16 @@ mod parameters;
 mod peft;
 mod peft_fields;
 mod portable;
+mod prefix_tuning_config;
 mod projection;
+mod prompt_tuning_config;
 mod rank_pattern;
 mod several;
 mod target;
 mod torch_random;
 mod trained;
 mod vera_config;
+mod virtual_tokens;
 
 pub use crate::{
     adalora_config::AdaLoraConfig,
@@ -90,7 +95,9 @@ pub use crate::{
     parameters::{Adaptable, ParameterMut, Site, count_parameters, modules, visit_parameters},
     peft::{AdapterDtype, AdapterTensor, PeftFiles},
     portable::{Obstacle, Outcome, Runtime, obstacles},
+    prefix_tuning_config::PrefixTuningConfig,
     projection::{Projection, Weight},
+    prompt_tuning_config::{PromptTuningConfig, PromptTuningInit},
     several::{
         active_adapters, adapter_config, adapter_names, add_adapter, check_rows, delete_adapter,
         disable_adapters, hotswap_adapter, load_adapter, merge_adapters, save_adapter, set_adapters,
@@ -99,4 +106,5 @@ pub use crate::{
     target::{AdaptedModule, AdapterPlan, ModuleInfo, ModuleKind, TargetModules, plan, trainable_summary},
     trained::{train_all, train_biases, train_last_layers},
     vera_config::VeraConfig,
+    virtual_tokens::{VirtualTokenKind, VirtualTokenShape, VirtualTokens},
 };

@@ -70,6 +70,9 @@ impl Make<'_> {
                 let is_feedforward = self.plan.feedforward.contains(path);
                 Adapter::Ia3(Ia3Adapter::new([out, inn], is_feedforward, self.device))
             }
+            AdapterConfig::PromptTuning(_) | AdapterConfig::PrefixTuning(_) => {
+                unreachable!("virtual tokens adapt no module")
+            }
             AdapterConfig::Vera(config) => {
                 let shared = self.shared.cloned().expect("VeRA's matrices are made before its modules");
                 let (d_initial, dropout) = (config.d_initial(), config.vera_dropout());

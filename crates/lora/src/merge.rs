@@ -19,7 +19,7 @@ use crate::{
 /// # Errors
 /// [`LoraError::NonFinite`] naming the first module whose merged weight is not finite,
 /// [`LoraError::NoBias`] the first whose adapter has a bias and that has none itself; the model is not returned
-/// then. [`LoraError::Several`] while rows of a batch have adapters of their own.
+/// then. [`LoraError::VirtualTokens`], [`LoraError::Several`] while rows of a batch have adapters of their own.
 pub fn merge<M: Adaptable>(mut model: M) -> Result<M, LoraError> {
     check_no_routes(&mut model, "merge")?;
     let mut failed = None;
@@ -56,7 +56,7 @@ pub fn merge_and_unload<M: Adaptable>(model: M) -> Result<M, LoraError> {
             embedding.unmerged = None;
             embedding.named = Named::default();
         }
-        Site::Norm(_) => {}
+        Site::Norm(_) | Site::VirtualTokens(_) => {}
     });
     Ok(model)
 }
@@ -75,7 +75,7 @@ pub fn unmerge<M: Adaptable>(mut model: M) -> M {
                 embedding.weight = original;
             }
         }
-        Site::Norm(_) => {}
+        Site::Norm(_) | Site::VirtualTokens(_) => {}
     });
     model
 }
@@ -85,6 +85,8 @@ fn merge_one(path: &str, site: Site<'_>, compute: FloatDType) -> Result<(), Lora
         Site::Projection(projection) | Site::Head(projection) => merge_projection(path, projection, compute),
         Site::Embedding(embedding) => merge_embedding(path, embedding),
         Site::Norm(_) => Ok(()),
+        Site::VirtualTokens(tokens) if tokens.embeddings.is_some() => Err(LoraError::VirtualTokens),
+        Site::VirtualTokens(_) => Ok(()),
     }
 }
 

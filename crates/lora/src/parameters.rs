@@ -7,7 +7,7 @@ use burn::{
 use burnisher_kernels::update_values;
 
 use crate::{
-    Embedding, LoraError, ModuleInfo, ModuleKind, Projection,
+    Embedding, LoraError, ModuleInfo, ModuleKind, Projection, VirtualTokens,
     peft::keys,
     projection::{Weight, frozen, trainable},
     several::Other,
@@ -24,6 +24,8 @@ pub enum Site<'a> {
     Embedding(&'a mut Embedding),
     /// A normalisation's weight.
     Norm(&'a mut Param<Tensor<1>>),
+    /// Trained tokens before every text, if there are any. The path is their name in files, `prompt_embeddings`.
+    VirtualTokens(&'a mut VirtualTokens),
 }
 
 impl Site<'_> {
@@ -32,6 +34,7 @@ impl Site<'_> {
         match self {
             Self::Projection(projection) | Self::Head(projection) => projection.has_adapters(),
             Self::Embedding(embedding) => embedding.has_adapters(),
+            Self::VirtualTokens(tokens) => tokens.embeddings.is_some(),
             Self::Norm(_) => false,
         }
     }
@@ -41,7 +44,7 @@ impl Site<'_> {
         match self {
             Self::Projection(projection) | Self::Head(projection) => projection.is_merged(),
             Self::Embedding(embedding) => embedding.is_merged(),
-            Self::Norm(_) => false,
+            Self::Norm(_) | Self::VirtualTokens(_) => false,
         }
     }
 }
@@ -189,6 +192,11 @@ pub fn visit_parameters<M: Adaptable>(model: &mut M, visit: &mut dyn FnMut(&str,
             }
         }
         Site::Norm(weight) => visit(&format!("{path}.weight"), ParameterMut::Vector(weight)),
+        Site::VirtualTokens(tokens) => {
+            if let Some(embeddings) = &mut tokens.embeddings {
+                visit(path, ParameterMut::Matrix(embeddings));
+            }
+        }
     });
 }
 
@@ -201,6 +209,7 @@ pub fn modules<M: Adaptable>(model: &M) -> Vec<ModuleInfo> {
             Site::Head(projection) => (ModuleKind::Head, projection.bias.is_some()),
             Site::Embedding(_) => (ModuleKind::Embedding, false),
             Site::Norm(_) => (ModuleKind::Norm, false),
+            Site::VirtualTokens(_) => return,
         };
         found.push(ModuleInfo { path: path.to_owned(), kind, has_bias });
     });

@@ -101,6 +101,9 @@ pub(crate) mod keys {
     /// The end of the name of the embedding's trained rows.
     pub(crate) const TOKENS: &str = ".token_adapter.trainable_tokens_delta";
 
+    /// The values of virtual tokens, which belong to no module.
+    pub(crate) const PROMPT: &str = "prompt_embeddings";
+
     /// VeRA's shared matrices `A` and `B`, which belong to no module.
     pub(crate) const VERA: [&str; 2] = ["base_model.vera_A", "base_model.vera_B"];
 

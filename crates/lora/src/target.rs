@@ -8,6 +8,7 @@ use crate::{
     error::LoraError,
     ia3_config::{IA3_FEEDFORWARD, Ia3Config},
     matcher::{Hit, Layers, Matcher, ScalingRules, no_target},
+    virtual_tokens,
 };
 
 /// Module names by `model_type`.
@@ -134,7 +135,7 @@ pub struct AdaptedModule {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AdapterPlan {
-    /// The modules that get an adapter, in the model's order; at least one.
+    /// The modules that get an adapter, in the model's order; at least one, but none for prompt and prefix tuning.
     pub adapted: Vec<AdaptedModule>,
     /// The paths of the modules that are trained and saved whole, in the model's order.
     pub saved: Vec<String>,
@@ -172,6 +173,9 @@ pub fn plan(
 ) -> Result<AdapterPlan, LoraError> {
     let config = config.into();
     config.validate()?;
+    if config.has_virtual_tokens() {
+        return Ok(virtual_tokens::plan());
+    }
     let choice = config.choice();
     let targets = match choice.target_modules {
         Some(targets) => targets.clone(),
@@ -229,7 +233,7 @@ pub fn plan(
             let (paths, named) = feedforward(config, &targets, &chosen, model_type)?;
             (paths, Some(named))
         }
-        AdapterConfig::Lora(_) | AdapterConfig::Vera(_) | AdapterConfig::AdaLora(_) => (Vec::new(), None),
+        _ => (Vec::new(), None),
     };
     let biases = modules.iter().filter(|module| {
         module.has_bias

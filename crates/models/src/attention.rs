@@ -10,8 +10,9 @@ use burnisher_lora::Projection;
 use crate::{
     config::{LayerType, ModelConfig, RopeConfig},
     decoder::{ModelInput, Norm},
-    kv_cache::{KvCache, LayerCache},
+    kv_cache::LayerCache,
     rope::cos_sin,
+    virtual_tokens::LayerPrefix,
 };
 
 /// What one forward pass shares over the layers.
@@ -38,11 +39,11 @@ struct Rotation {
 }
 
 impl PassContext {
-    /// Positions and segments are row-major `[rows, t]`; with a cache, keys stand before them.
+    /// Positions and segments are row-major `[rows, t]`; `key_segments` where keys stand before them.
     pub(crate) fn new(
         config: &ModelConfig,
         input: &ModelInput<'_>,
-        cache: Option<&KvCache>,
+        key_segments: Option<Vec<u32>>,
         dtype: FloatDType,
         device: &Device,
     ) -> Self {
@@ -56,7 +57,6 @@ impl PassContext {
             };
             Rotation { cos: table(cos), sin: table(sin) }
         };
-        let key_segments = cache.map(|cache| cache.segments_with(segments));
         let mask = |window| {
             let key_segments = key_segments.as_deref().unwrap_or(segments);
             AttentionMask::causal(rows, segments, key_segments, window, device)
@@ -161,6 +161,7 @@ impl SelfAttention {
         &self,
         x: Tensor<3>,
         context: &PassContext,
+        prefix: Option<&LayerPrefix>,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
         let [batch, length, _] = x.dims();
@@ -178,6 +179,10 @@ impl SelfAttention {
         // [b, t, heads, d] -> [b, heads, t, d]
         let [q, k, v] = [q, k, v].map(|y| y.swap_dims(1, 2));
         let (q, k) = (layer.positions.turn(q), layer.positions.turn(k));
+        let (k, v) = match prefix {
+            Some(prefix) => prefix.before(k, v),
+            None => (k, v),
+        };
         let (k, v) = match cache {
             Some(cache) => cache.append(k, v),
             None => (k, v),

@@ -2,7 +2,7 @@
 
 use burn::{module::Param, module::ParamId, tensor::Tensor};
 use burnisher_kernels::AttentionOptions;
-use burnisher_lora::{Embedding, Projection, Weight};
+use burnisher_lora::{Embedding, Projection, VirtualTokens, Weight};
 
 use crate::{
     ModelError,
@@ -11,6 +11,7 @@ use crate::{
     decoder::{Block, CausalLm, FeedForwardNorms, Norm},
     layout::{self, ProjectionRow},
     mlp::{GateUpProjection, Mlp, SeparateGateUp},
+    virtual_tokens,
 };
 
 /// Where a model's parts come from.
@@ -42,7 +43,9 @@ pub(crate) fn build(config: ModelConfig, parts: &mut dyn Parts) -> Result<Causal
             Some(Projection::new(Weight::frozen(weight), None))
         }
     };
-    Ok(CausalLm { embed_tokens, layers, norm, lm_head, config, checkpointing: Default::default() })
+    let virtual_tokens = VirtualTokens::none(virtual_tokens::shape(&config));
+    let checkpointing = Default::default();
+    Ok(CausalLm { embed_tokens, layers, norm, lm_head, virtual_tokens, config, checkpointing })
 }
 
 fn block(config: &ModelConfig, layer: usize, parts: &mut dyn Parts) -> Result<Block, ModelError> {

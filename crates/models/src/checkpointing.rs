@@ -8,7 +8,7 @@ use burn::{
 };
 use burnisher_kernels::{Segment, checkpoint};
 
-use crate::{attention::PassContext, decoder::Block};
+use crate::{attention::PassContext, decoder::Block, virtual_tokens::LayerPrefix};
 
 /// Which activations of a block training keeps. The others are computed again in the backward pass; values and
 /// gradients stay the same.
@@ -26,6 +26,7 @@ pub enum GradientCheckpointing {
 /// Runs a block, and keeps of it what `kind` says. `is_tracked` tells whether `x` depends on trained values.
 pub(crate) fn run(
     block: &Block,
+    prefix: Option<LayerPrefix>,
     x: Tensor<3>,
     context: &PassContext,
     kind: GradientCheckpointing,
@@ -33,18 +34,19 @@ pub(crate) fn run(
 ) -> Tensor<3> {
     let mut trained = Trained::default();
     block.visit(&mut trained);
+    prefix.visit(&mut trained);
     *is_tracked |= !trained.ids.is_empty();
     if !*is_tracked {
-        return block.forward(x, context);
+        return block.forward(x, context, prefix.as_ref());
     }
     let (x, part) = match kind {
-        GradientCheckpointing::None => return block.forward(x, context),
+        GradientCheckpointing::None => return block.forward(x, context, prefix.as_ref()),
         GradientCheckpointing::Block => (x, Part::Block),
         GradientCheckpointing::BlockKeepAttention => {
             let mut in_mlp = Trained::default();
             block.visit_feed_forward(&mut in_mlp);
             trained = in_mlp;
-            (x.clone() + block.attend(x, context, None), Part::FeedForward)
+            (x.clone() + block.attend(x, context, prefix.as_ref(), None), Part::FeedForward)
         }
     };
     let device = x.device().without_autodiff();
@@ -53,8 +55,8 @@ pub(crate) fn run(
         false => Tensor::cat(trained.values, 0),
     };
     let segment = BlockSegment {
-        plain: block.clone().map(&mut Plain),
-        tracked: block.clone(),
+        plain: (block.clone(), prefix.clone()).map(&mut Plain),
+        tracked: (block.clone(), prefix),
         trained: trained.ids,
         context: context.clone(),
         part,
@@ -68,20 +70,23 @@ enum Part {
     FeedForward,
 }
 
+/// A block and what stands before its keys and values.
+type Whole = (Block, Option<LayerPrefix>);
+
 /// A block, or its second half, outside the tape.
 #[derive(Debug)]
 struct BlockSegment {
-    plain: Block,
-    tracked: Block,
+    plain: Whole,
+    tracked: Whole,
     trained: Vec<ParamId>,
     context: PassContext,
     part: Part,
 }
 
 impl BlockSegment {
-    fn run(&self, block: &Block, x: Tensor<3>) -> Tensor<3> {
+    fn run(&self, (block, prefix): &Whole, x: Tensor<3>) -> Tensor<3> {
         match self.part {
-            Part::Block => block.forward(x, &self.context),
+            Part::Block => block.forward(x, &self.context, prefix.as_ref()),
             Part::FeedForward => x.clone() + block.feed_forward(x, &self.context),
         }
     }

@@ -9,7 +9,7 @@ use burnisher_kernels::{
     DropoutKeys, LossOptions, NormWeight, SummedLoss, all_finite, cross_entropy, linear_cross_entropy,
     logits_token_losses, rms_norm, token_losses,
 };
-use burnisher_lora::{Adaptable, Embedding, Projection, Site};
+use burnisher_lora::{Adaptable, Embedding, Projection, Site, VirtualTokens};
 
 use crate::{
     attention::{PassContext, QkNorm, SelfAttention},
@@ -18,6 +18,7 @@ use crate::{
     kv_cache::{KvCache, LayerCache},
     layout,
     mlp::Mlp,
+    virtual_tokens::LayerPrefix,
 };
 
 /// RMSNorm with its weight, as wide as the last dimension.
@@ -56,8 +57,13 @@ pub(crate) struct FeedForwardNorms {
 
 impl Block {
     /// `[b, t, h] -> [b, t, h]`, without a cache.
-    pub(crate) fn forward(&self, x: Tensor<3>, context: &PassContext) -> Tensor<3> {
-        let x = x.clone() + self.attend(x, context, None);
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<3>,
+        context: &PassContext,
+        prefix: Option<&LayerPrefix>,
+    ) -> Tensor<3> {
+        let x = x.clone() + self.attend(x, context, prefix, None);
         x.clone() + self.feed_forward(x, context)
     }
 
@@ -66,9 +72,10 @@ impl Block {
         &self,
         x: Tensor<3>,
         context: &PassContext,
+        prefix: Option<&LayerPrefix>,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
-        let y = self.self_attn.forward(self.input_layernorm.forward(x), context, cache);
+        let y = self.self_attn.forward(self.input_layernorm.forward(x), context, prefix, cache);
         match self.feed_forward_norms {
             Some(_) => self.post_attention_layernorm.forward(y),
             None => y,
@@ -105,6 +112,8 @@ pub struct CausalLm {
     pub(crate) norm: Norm,
     /// `None`: the embedding's weight is the head's too.
     pub(crate) lm_head: Option<Projection>,
+    /// What prompt tuning or prefix tuning puts before every text.
+    pub(crate) virtual_tokens: VirtualTokens,
     #[module(skip)]
     pub(crate) config: ModelConfig,
     #[module(skip)]
@@ -166,21 +175,23 @@ impl CausalLm {
         FloatDType::from(self.embed_tokens.weight().dtype())
     }
 
-    /// Hidden states after the final norm, `[rows, t, hidden]`.
+    /// Hidden states after the final norm, `[rows, t, hidden]`; with `n` tokens of prompt tuning `[rows, n + t, hidden]`.
     ///
     /// # Panics
-    /// If the input's lengths are not `rows · t`, an id is outside the vocabulary, or adapters are chosen for another
-    /// number of rows ([`with_row_adapters`](burnisher_lora::with_row_adapters)).
+    /// If the input's lengths are not `rows · t`, an id is outside the vocabulary, adapters are chosen for another number
+    /// of rows ([`with_row_adapters`](burnisher_lora::with_row_adapters)), or the rows are not for virtual tokens
+    /// ([`CausalLm::check_rows`]).
     pub fn hidden(&self, input: &ModelInput<'_>) -> Tensor<3> {
         self.pass(input, None)
     }
 
-    /// Logits of every position, `[rows, t, vocab]`.
+    /// Logits of every position, `[rows, t, vocab]`; with `n` tokens of prompt tuning `[rows, n + t, vocab]`.
     pub fn logits(&self, input: &ModelInput<'_>) -> Tensor<3> {
         self.head(self.hidden(input), input.dropout)
     }
 
-    /// The summed loss of a batch over its labels, each predicted from the token before it.
+    /// The summed loss of a batch over its labels, each predicted from the token before it. The tokens of prompt tuning
+    /// have no labels; the last one predicts the label of the first token, if that has one.
     pub fn loss(&self, batch: &TokenBatch, dropout: Option<&DropoutKeys>) -> SummedLoss {
         self.loss_with(batch, dropout, LossOptions::default())
     }
@@ -205,24 +216,32 @@ impl CausalLm {
         }
     }
 
-    /// The loss of every label in nats, `[rows · t]`: entry `i` belongs to the label after token `i`.
+    /// The loss of every label in nats, `[rows · t]`: entry `i` belongs to the label after token `i`. What
+    /// the last token of prompt tuning predicts is left out.
     pub fn token_losses(&self, batch: &TokenBatch) -> Vec<f32> {
         // A tape that no backward pass consumes would keep every batch's activations.
         let model = self.valid();
         let (hidden, targets) = model.loss_input(batch, None);
         let options = self.with_own_softcap(LossOptions::default());
-        match &model.lm_head {
+        let losses = match &model.lm_head {
             Some(head) if head.has_adapters() => {
                 logits_token_losses(head.forward(hidden, None), &targets, options)
             }
             _ => token_losses(hidden, model.head_weight(), &targets, options),
+        };
+        let virtual_outputs = self.virtual_outputs();
+        if virtual_outputs == 0 {
+            return losses;
         }
+        let rows = losses.chunks(virtual_outputs + batch.seq_len);
+        rows.flat_map(|row| row[virtual_outputs..].iter().copied()).collect()
     }
 
     fn loss_input(&self, batch: &TokenBatch, dropout: Option<&DropoutKeys>) -> (Tensor<2>, Vec<i64>) {
         let hidden = self.hidden(&ModelInput::from_batch(batch).with_dropout(dropout));
         let [rows, length, width] = hidden.dims();
-        (hidden.reshape([rows * length, width]), shifted(&batch.labels, length))
+        let targets = shifted(&batch.labels, batch.rows, self.virtual_outputs());
+        (hidden.reshape([rows * length, width]), targets)
     }
 
     /// The head's weight `[vocab, hidden]`, on the tape if it is trained.
@@ -282,18 +301,27 @@ impl CausalLm {
         mut cache: Option<&mut KvCache>,
         probe: &mut dyn FnMut(&dyn Fn() -> String, &Tensor<3>),
     ) -> Tensor<3> {
+        let starts = cache.as_deref().is_none_or(KvCache::is_empty);
+        let shifted = self.shifted_input(input, starts);
         let mut x = self.embed_tokens.forward(input.ids, input.rows);
+        if starts {
+            x = self.with_prompt(x, input.segments);
+        }
+        let input = &shifted.as_ref().map_or_else(|| input.clone(), |shifted| shifted.of(input));
         probe(&|| "model.embed_tokens".to_owned(), &x);
         let dtype = FloatDType::from(x.dtype());
-        let context = PassContext::new(&self.config, input, cache.as_deref(), dtype, &self.device());
-        let mut is_tracked = self.embed_tokens.is_trained();
+        let key_segments = self.key_segments(input, cache.as_deref_mut(), starts);
+        let context = PassContext::new(&self.config, input, key_segments, dtype, &self.device());
+        let is_prompt_trained = self.virtual_tokens.prompt().is_some_and(|prompt| prompt.is_require_grad());
+        let mut is_tracked = self.embed_tokens.is_trained() || is_prompt_trained;
         for (index, block) in self.layers.iter().enumerate() {
+            let prefix = self.layer_prefix(index, starts);
             if self.checkpointing != GradientCheckpointing::None && cache.is_none() {
-                x = checkpointing::run(block, x, &context, self.checkpointing, &mut is_tracked);
+                x = checkpointing::run(block, prefix, x, &context, self.checkpointing, &mut is_tracked);
                 continue;
             }
             let layer = cache.as_mut().map(|cache| &mut cache.layers[index]);
-            let attended = block.attend(x.clone(), &context, layer);
+            let attended = block.attend(x.clone(), &context, prefix.as_ref(), layer);
             probe(&|| format!("model.layers.{index}.self_attn"), &attended);
             x = x + attended;
             let fed = block.feed_forward(x.clone(), &context);
@@ -309,10 +337,14 @@ impl CausalLm {
     }
 }
 
-/// Labels moved one to the left within each row of `length`: what each position is to predict.
-fn shifted(labels: &[i64], length: usize) -> Vec<i64> {
-    let rows = labels.chunks(length.max(1));
-    rows.flat_map(|row| row[1..].iter().copied().chain([burnisher_kernels::IGNORE_INDEX])).collect()
+/// Labels `[rows, t]` moved one to the left within each row, behind `before` positions without labels: what each position
+/// is to predict.
+fn shifted(labels: &[i64], rows: usize, before: usize) -> Vec<i64> {
+    let ignored = burnisher_kernels::IGNORE_INDEX;
+    let rows = labels.chunks((labels.len() / rows.max(1)).max(1));
+    let behind =
+        |row: &'_ [i64]| std::iter::repeat_n(ignored, before).chain(row.to_vec()).skip(1).chain([ignored]);
+    rows.flat_map(behind).collect()
 }
 
 impl Adaptable for CausalLm {
@@ -351,5 +383,6 @@ impl Adaptable for CausalLm {
         if let Some(head) = &mut self.lm_head {
             visit("lm_head", Site::Head(head));
         }
+        visit("prompt_embeddings", Site::VirtualTokens(&mut self.virtual_tokens));
     }
 }

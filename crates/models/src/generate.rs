@@ -66,6 +66,22 @@ impl CausalLm {
     ) -> Result<Vec<Vec<u32>>, ModelError> {
         self.check_prompts(prompts)?;
         check_rows(self, prompts.len())?;
+        // Padding would stand between the keys of prefix tuning and a shorter prompt.
+        let is_even = prompts.windows(2).all(|pair| pair[0].len() == pair[1].len());
+        if self.virtual_tokens.prefix().is_some() && !is_even {
+            let one = |row: usize| self.generate_rows(&prompts[row..=row], row, config);
+            return (0..prompts.len()).map(one).collect::<Result<Vec<_>, _>>().map(|rows| rows.concat());
+        }
+        self.generate_rows(prompts, 0, config)
+    }
+
+    /// Continues prompts as one batch; the first one is number `first` of all.
+    fn generate_rows(
+        &self,
+        prompts: &[Vec<u32>],
+        first: usize,
+        config: &GenerateConfig,
+    ) -> Result<Vec<Vec<u32>>, ModelError> {
         // A trainable adapter would record a tape of the whole generation.
         let model = self.valid();
         let rows = prompts.len();
@@ -97,7 +113,7 @@ impl CausalLm {
             let logits: Vec<f32> = logits.to_data().convert_dtype(DType::F32).iter::<f32>().collect();
             let mut next = Vec::with_capacity(rows);
             for (row, logits) in logits.chunks(vocab).enumerate() {
-                let stream = (row as u64) << 32 | step as u64;
+                let stream = ((first + row) as u64) << 32 | step as u64;
                 let id = config.sampling.pick(logits, &seen[row], config.seed, stream)?;
                 next.push(id);
                 tokens[row].push(id);
@@ -137,7 +153,8 @@ impl CausalLm {
 
     /// Whether LongRoPE's frequencies for long texts are those of these positions.
     fn is_long(&self, input: &Padded) -> bool {
-        rope::is_long(&self.config().rope, input.positions.iter().copied().max().unwrap_or(0))
+        let last = input.positions.iter().copied().max().unwrap_or(0);
+        rope::is_long(&self.config().rope, last + self.virtual_tokens.count() as u32)
     }
 
     fn check_prompts(&self, prompts: &[Vec<u32>]) -> Result<(), ModelError> {

@@ -30,6 +30,11 @@ impl KvCache {
         Self { layers, rows, segments: vec![Vec::new(); rows] }
     }
 
+    /// Whether no token was seen.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.iter().all(Vec::is_empty)
+    }
+
     /// The cached segments followed by new ones (`[rows, t]`), row-major.
     pub(crate) fn segments_with(&self, new: &[u32]) -> Vec<u32> {
         let length = new.len() / self.rows.max(1);

@@ -38,6 +38,7 @@ mod quantize;
 mod rope;
 mod sample;
 mod save;
+mod virtual_tokens;
 mod writer;
 
 pub use crate::{

@@ -71,6 +71,13 @@ impl Collected {
         {
             self.dense.push(path.to_owned());
         }
+        if matches!(site, Site::VirtualTokens(_)) && site.has_adapter() {
+            self.failed.get_or_insert_with(|| ModelError::Unsupported {
+                what: "saving a model with the virtual tokens of prompt or prefix tuning, which cannot be merged".to_owned(),
+                supported: "saving the adapter in PEFT's format".to_owned(),
+            });
+            return;
+        }
         if site.has_adapter() && !site.is_merged() {
             self.failed.get_or_insert_with(|| ModelError::Unsupported {
                 what: format!("saving a model with the adapter of {path} not merged"),
@@ -95,6 +102,7 @@ impl Collected {
             }
             Site::Embedding(embedding) => self.dense(&format!("{path}.weight"), embedding.weight()),
             Site::Norm(weight) => self.dense(&format!("{path}.weight"), weight.val()),
+            Site::VirtualTokens(_) => {}
         }
     }
 

@@ -47,12 +47,13 @@ pub fn answers(
 /// without a label are left out.
 ///
 /// # Errors
-/// [`TrainError::NonFinite`] if a loss is not finite.
+/// [`TrainError::NonFinite`] if a loss is not finite; errors of [`CausalLm::check_rows`].
 pub fn text_losses(model: &CausalLm, set: &Batches, batch_size: usize) -> Result<Vec<TextLoss>, TrainError> {
     let rows: Vec<usize> = (0..set.len()).collect();
     let mut found = Vec::with_capacity(set.len());
     for rows in rows.chunks(batch_size.max(1)) {
         let batch = set.batch(rows);
+        model.check_rows(batch.rows, &batch.segment_ids)?;
         let losses = model.token_losses(&batch);
         for row in 0..batch.rows {
             let part = row * batch.seq_len..(row + 1) * batch.seq_len;

@@ -16,7 +16,8 @@ pub struct SetLoss {
 /// The mean loss per label over a set, without dropout and without gradients.
 ///
 /// # Errors
-/// [`TrainError::NoTargets`] if the set has no label, [`TrainError::NonFinite`] if the loss is not finite.
+/// [`TrainError::NoTargets`] if the set has no label, [`TrainError::NonFinite`] if the loss is not finite; errors
+/// of [`LossModel::check_batch`].
 pub fn evaluate<M: LossModel>(model: &M, set: &Batches, batch_size: usize) -> Result<SetLoss, TrainError> {
     let model = model.valid();
     let (mut sum, mut tokens) = (0.0, 0);
@@ -26,6 +27,7 @@ pub fn evaluate<M: LossModel>(model: &M, set: &Batches, batch_size: usize) -> Re
         if batch.target_tokens() == 0 {
             continue;
         }
+        model.check_batch(&batch)?;
         let loss = model.summed_loss(&batch, None);
         let value: f32 = loss.sum.into_scalar();
         if !value.is_finite() {

@@ -32,7 +32,7 @@ impl Gradients {
     ///
     /// # Errors
     /// [`TrainError::NonFinite`] if a micro-batch's loss is not finite, [`TrainError::NoTargets`] if
-    /// there is no label.
+    /// there is no label; errors of [`LossModel::check_batch`].
     pub fn of_step<M: LossModel>(
         model: &M,
         micro_batches: &[TokenBatch],
@@ -59,6 +59,7 @@ impl Gradients {
         let mut gradients = Self::default();
         let mut sum = 0.0;
         for batch in micro_batches.iter().filter(|batch| batch.target_tokens() > 0) {
+            model.check_batch(batch)?;
             let loss = model.summed_loss(batch, dropout(batch).as_ref());
             let value: f32 = loss.sum.clone().without_autodiff().into_scalar();
             if !value.is_finite() {

@@ -54,7 +54,7 @@ impl AdapterMut<'_> {
         match self {
             Self::Projection(Adapter::Lora(lora)) => lora.set_scaling(scaling, dropout),
             Self::Projection(Adapter::Dora(dora)) => dora.lora.set_scaling(scaling, dropout),
-            Self::Projection(Adapter::Ia3(_) | Adapter::Vera(_)) => {}
+            Self::Projection(Adapter::Ia3(_) | Adapter::Vera(_) | Adapter::AdaLora(_)) => {}
             Self::Embedding(EmbeddingAdapter::Lora(lora)) => lora.scaling = scaling,
             Self::Embedding(EmbeddingAdapter::Tokens(_)) => {}
         }

@@ -229,7 +229,7 @@ fn add<M: Adaptable>(
                 projection.adapter.take().map(|adapter| Found::Projection(named(adapter, name)))
             }
             Site::Embedding(embedding) => embedding.adapter.take().map(Found::Embedding),
-            Site::Norm(_) => None,
+            Site::Norm(_) | Site::VirtualTokens(_) => None,
         };
         found.extend(adapter.map(|adapter| (path.to_owned(), adapter)));
     });

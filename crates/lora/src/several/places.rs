@@ -33,7 +33,7 @@ macro_rules! on_place {
         match $site {
             crate::Site::Projection($place) | crate::Site::Head($place) => $body,
             crate::Site::Embedding($place) => $body,
-            crate::Site::Norm(_) => {}
+            crate::Site::Norm(_) | crate::Site::VirtualTokens(_) => {}
         }
     };
 }

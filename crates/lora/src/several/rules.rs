@@ -14,6 +14,8 @@ fn changes_the_model(config: &AdapterConfig) -> Option<String> {
         Some(format!("modules_to_save = {:?}", choice.modules_to_save))
     } else if choice.bias != Bias::None {
         Some("trained biases of the model (bias)".to_owned())
+    } else if config.has_virtual_tokens() {
+        Some(format!("{}, for which a model has one place", config.peft_type()))
     } else {
         init.filter(|init| init.changes_the_base())
             .map(|init| format!("init_lora_weights = {}, which changes the base", init.shown()))
@@ -32,6 +34,9 @@ fn is_no_sum(config: &AdapterConfig) -> Option<&'static str> {
         AdapterConfig::Lora(_) => None,
         AdapterConfig::Ia3(_) => Some("IA3, which multiplies activations"),
         AdapterConfig::Vera(_) => Some("VERA, whose matrices belong to the adapter alone"),
+        AdapterConfig::AdaLora(_) => Some("ADALORA, whose ranks change in training"),
+        AdapterConfig::PromptTuning(_) => Some("PROMPT_TUNING, which makes every text longer"),
+        AdapterConfig::PrefixTuning(_) => Some("PREFIX_TUNING, for which a model has one place"),
     }
 }
 

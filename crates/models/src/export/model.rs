@@ -116,8 +116,14 @@ pub fn export_model(
     let mut model = CausalLm::from_pretrained(from, &load, &device)?;
     let mut merged = Vec::new();
     if let Some(adapter) = &options.adapter {
-        let (adapted, _, report) = load_peft(adapter, model, false, &device)?;
+        let (adapted, config, report) = load_peft(adapter, model, false, &device)?;
         model = adapted;
+        if model.virtual_tokens.count() > 0 {
+            return Err(ModelError::Unsupported {
+                what: format!("exporting a model with an adapter of the method {}", config.peft_type()),
+                supported: "adapters of weights: virtual tokens cannot be merged".to_owned(),
+            });
+        }
         merged = report.adapted.into_iter().map(|module| module.path).collect();
     }
     let mut specs = Vec::new();
@@ -175,6 +181,7 @@ fn announce(path: &str, site: &Site<'_>, dtype: CheckpointDtype, specs: &mut Vec
             specs.push(TensorSpec::new(weight, dtype, embedding.weight().dims()));
         }
         Site::Norm(norm) => specs.push(TensorSpec::new(weight, dtype, norm.lazy_shape().to_vec())),
+        Site::VirtualTokens(_) => {}
     }
 }
 
@@ -208,6 +215,7 @@ impl Output<'_> {
             }
             Site::Embedding(embedding) => self.write(format!("{path}.weight"), embedding.weight()),
             Site::Norm(norm) => self.write(format!("{path}.weight"), norm.val()),
+            Site::VirtualTokens(_) => Ok(()),
         }
     }
 

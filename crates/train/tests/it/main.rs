@@ -16,3 +16,4 @@ mod schedule;
 mod several;
 #[path = "../../../models/tests/it/support.rs"]
 mod support;
+mod virtual_tokens;

@@ -299,7 +299,7 @@ pub(crate) fn micro_batches(model: &str) -> Vec<TokenBatch> {
 }
 
 /// Ten AdamW steps: cosine with two warm-up steps, clipping at 1, decay 0.01 on everything.
-fn check_trace(mut model: CausalLm, data: &str, lr: f64, trace: &Value, what: &str) -> CausalLm {
+pub(crate) fn check_trace(mut model: CausalLm, data: &str, lr: f64, trace: &Value, what: &str) -> CausalLm {
     let schedule = Schedule::new(ScheduleKind::COSINE, Warmup::Steps(2), 10);
     let mut optimizer = Optimizer::new(AdamW { weight_decay: 0.01, ..AdamW::default() }, DecayRule::All);
     for (step, micro) in micro_batches(data).chunks(2).enumerate() {

@@ -46,7 +46,7 @@ fn block_kinds() -> Vec<&'static str> {
 }
 
 /// Documents of pseudo-random ids; the first half of each is not trained.
-fn documents(lengths: &[usize]) -> Vec<Encoded> {
+pub(crate) fn documents(lengths: &[usize]) -> Vec<Encoded> {
     lengths
         .iter()
         .enumerate()
