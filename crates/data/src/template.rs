@@ -2,6 +2,7 @@
 
 mod clock;
 mod generation;
+mod output;
 mod python_json;
 
 use std::error::Error as _;
@@ -95,6 +96,7 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.set_fuel(Some(MAX_FUEL));
+        environment.set_formatter(output::write);
         environment.add_filter("tojson", python_json::tojson);
         environment.add_filter(generation::FILTER, generation::mark);
         environment.add_function("raise_exception", raise_exception);
@@ -287,7 +289,7 @@ mod tests {
         assert_eq!(message("{{ messages[0].content }}", "\u{10FFF1}"), "");
     }
 
-    /// Found by fuzzing: the stack ended.
+    /// Found when the fuzz targets were written: the stack ended.
     #[test]
     fn long_chains_compile_or_are_errors() {
         let parse = |source: &str| ChatTemplate::parse(source, None, None).map(|_| ());
@@ -307,7 +309,7 @@ mod tests {
         assert!(long.is_some_and(|message| message.contains("131073 bytes, wanted at most 131072")));
     }
 
-    /// Found by fuzzing: templates that take hours, and all memory.
+    /// Found when the fuzz targets were written: templates that take hours, and all memory.
     #[test]
     fn templates_without_an_end_are_errors() {
         let doubled = "{% set ns = namespace(x=[1]) %}{% for i in range(64) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}";

@@ -25,7 +25,9 @@ fuzz_target!(|input: Input| {
     let state = QuantConfig::new(if input.fp4 { QuantType::Fp4 } else { QuantType::Nf4 })
         .with_block_size(32 << (input.block % 8))
         .with_double_quant(input.double_quant)
-        .with_source_dtype([SourceDtype::F32, SourceDtype::F16, SourceDtype::Bf16][usize::from(input.dtype) % 3])
+        .with_source_dtype(
+            [SourceDtype::F32, SourceDtype::F16, SourceDtype::Bf16][usize::from(input.dtype) % 3],
+        )
         .quantize(&weights, shape)
         .unwrap();
     let mut tensors = state.to_tensors("w");

@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 
 static SCRATCH: LazyLock<Scratch> = LazyLock::new(|| Scratch::new("sentencepiece"));
 
-const TEXTS: [&str; 4] = ["", "  The  quick\tbrown fox. ", "ﬁne Größe <s> 🙂\u{0}é", "▁▁a<0x0A>aaaaaaaaaaaaaaaa"];
+const TEXTS: [&str; 4] =
+    ["", "  The  quick\tbrown fox. ", "ﬁne Größe <s> 🙂\u{0}é", "▁▁a<0x0A>aaaaaaaaaaaaaaaa"];
 
 fuzz_target!(|data: &[u8]| {
     let model = match SentencePieceModel::from_bytes(data, "tokenizer.model") {

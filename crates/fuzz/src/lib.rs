@@ -123,7 +123,11 @@ pub fn change(tensors: &mut Vec<(String, RawTensor)>, edits: &[Edit]) {
             Edit::Text(at, length, other) => state_text(tensors, |text| {
                 let at = usize::from(*at) % (text.len() + 1);
                 let end = (at + usize::from(*length)).min(text.len());
-                format!("{}{other}{}", text.get(..at).unwrap_or_default(), text.get(end..).unwrap_or_default())
+                format!(
+                    "{}{other}{}",
+                    text.get(..at).unwrap_or_default(),
+                    text.get(end..).unwrap_or_default()
+                )
             }),
             Edit::Rename(index, other) => {
                 let name = tensors[of(*other)].0.clone();

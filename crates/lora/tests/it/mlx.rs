@@ -138,7 +138,7 @@ fn what_does_not_map_is_named() {
     }
 }
 
-/// Found by fuzzing: every column of a tensor without rows was looked at.
+/// Found when the fuzz targets were written: every column of a tensor without rows was looked at.
 #[test]
 fn tensors_without_values_may_claim_any_rank() {
     let rank = 1usize << 40;

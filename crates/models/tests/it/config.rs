@@ -527,7 +527,7 @@ fn each_rule_has_its_message() {
             json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [1.0]}}),
             "`rope_scaling.long_factor`: found [1.0], wanted a list of 2 positive numbers",
         ),
-        // Found by fuzzing: its attention factor was infinite.
+        // Found when the fuzz targets were written: its attention factor was infinite.
         (
             "phi3",
             json!({"original_max_position_embeddings": 1,

@@ -210,7 +210,7 @@ fn a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one() {
     }
 }
 
-/// Found by fuzzing: a cursor behind the last row was a panic.
+/// Found when the fuzz targets were written: a cursor behind the last row was a panic.
 #[test]
 fn a_position_that_no_run_comes_to_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
@@ -236,7 +236,7 @@ fn a_position_that_no_run_comes_to_is_an_error() {
     train(dir.path(), 4, false).unwrap();
 }
 
-/// Found by fuzzing: adding up what the header claims overflowed.
+/// Found when the fuzz targets were written: adding up what the header claims overflowed.
 #[test]
 fn tensors_that_claim_all_memory_are_an_error() {
     let dir = tempfile::tempdir().unwrap();
