@@ -16,7 +16,10 @@ import numpy as np
 
 BLOCK = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
          "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
-         "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+         "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+# Gemma 2 and 3 have norms behind attention and MLP.
+BEHIND = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+          "post_feedforward_layernorm": "post_ffw_norm"}
 OUTSIDE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 
 
@@ -47,12 +50,13 @@ def safetensors(directory):
     return tensors
 
 
-def new_name(name):
+def new_name(name, arch):
     module, end = name.rsplit(".", 1)
     if module in OUTSIDE:
         return f"{OUTSIDE[module]}.{end}"
     _, _, layer, module = module.split(".", 3)
-    return f"blk.{layer}.{BLOCK[module]}.{end}"
+    block = BLOCK | (BEHIND if arch in ("gemma2", "gemma3") else {})
+    return f"blk.{layer}.{block[module]}.{end}"
 
 
 def permute(weights, heads):
@@ -95,10 +99,11 @@ def main():
             values = permute(values, config["num_attention_heads"])
         if arch == "llama" and ".k_proj." in name:
             values = permute(values, config["num_key_value_heads"])
-        if arch == "gemma" and name.endswith("norm.weight"):
+        if arch.startswith("gemma") and name.endswith("norm.weight"):
             values = values + np.float32(1)
-        wanted[new_name(name)] = values
-    if config["rope_parameters"].get("rope_type") == "llama3":
+        wanted[new_name(name, arch)] = values
+    rope = config["rope_parameters"].get("full_attention", config["rope_parameters"])
+    if rope.get("rope_type") == "llama3":
         factors = rope_factors(config)
         given = gguf.dequantize(found["rope_freqs.weight"].data, found["rope_freqs.weight"].tensor_type)
         assert np.allclose(given, factors, rtol=1e-6, atol=0), (given, factors)
@@ -118,7 +123,7 @@ def main():
     for key, name in keys.items():
         assert field(f"{arch}.{key}") == config[name], key
     assert np.float32(field(f"{arch}.attention.layer_norm_rms_epsilon")) == np.float32(config["rms_norm_eps"])
-    assert np.float32(field(f"{arch}.rope.freq_base")) == np.float32(config["rope_parameters"]["rope_theta"])
+    assert np.float32(field(f"{arch}.rope.freq_base")) == np.float32(rope["rope_theta"])
     tokenizer = os.path.join(directory, "tokenizer.json")
     if os.path.exists(tokenizer):
         model = json.load(open(tokenizer, encoding="utf-8"))

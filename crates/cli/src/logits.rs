@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 use burn::tensor::FloatDType;
 use burnisher::{
     data::TokenBatch,
-    models::{ModelInput, TensorEntry, write_safetensors},
+    models::{Checkpoint, CheckpointDtype, ModelInput, TensorEntry, write_safetensors},
 };
-use safetensors::{Dtype, SafeTensors};
 
 use crate::{Outcome, args::LogitsArgs, commands::load};
 
@@ -19,10 +18,7 @@ pub(crate) fn run(args: &LogitsArgs) -> Outcome {
             format!("--out is the file of --input, {}; wanted another one", args.out.display()).into()
         );
     }
-    let bytes =
-        fs::read(&args.input).map_err(|error| format!("cannot read {}: {error}", args.input.display()))?;
-    let file =
-        SafeTensors::deserialize(&bytes).map_err(|error| format!("{}: {error}", args.input.display()))?;
+    let file = Checkpoint::open_file(&args.input)?;
     let model = load(&args.model)?;
     let vocab = model.config().vocab_size;
     let (shape, ids) = ints(&file, "input_ids", &args.input)?.ok_or_else(|| {
@@ -101,19 +97,22 @@ fn batch(rows: usize, length: usize, ids: &[i64], mask: &[i64], labels: Option<V
 
 /// An integer tensor with its shape; `None` if the file has none of that name.
 fn ints(
-    file: &SafeTensors<'_>,
+    file: &Checkpoint,
     name: &str,
     path: &Path,
 ) -> Result<Option<(Vec<usize>, Vec<i64>)>, Box<dyn std::error::Error>> {
-    let Ok(view) = file.tensor(name) else { return Ok(None) };
-    let values = match view.dtype() {
-        Dtype::I64 => view.data().as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
-        Dtype::I32 => {
-            view.data().as_chunks::<4>().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect()
+    let Some(tensor) = file.tensor(name) else { return Ok(None) };
+    let values = match tensor.dtype {
+        CheckpointDtype::I64 => {
+            tensor.bytes.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()
+        }
+        CheckpointDtype::I32 => {
+            let values = tensor.bytes.as_chunks::<4>().0.iter();
+            values.map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect()
         }
         other => {
-            return Err(format!("{}: `{name}` has dtype {other:?}, wanted I64 or I32", path.display()).into());
+            return Err(format!("{}: `{name}` has dtype {other}, wanted I64 or I32", path.display()).into());
         }
     };
-    Ok(Some((view.shape().to_vec(), values)))
+    Ok(Some((tensor.shape, values)))
 }

@@ -2,10 +2,12 @@
 
 mod clock;
 mod generation;
+mod output;
 mod python_json;
 
 use std::error::Error as _;
 use std::ops::Range;
+use std::{panic, thread};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -17,6 +19,16 @@ use crate::record::Message;
 
 /// The template's name in the engine, which its messages show.
 const NAME: &str = "chat_template";
+
+/// What one rendering may cost, in instructions or in 64 bytes of text: less than a second, and 128 MB. Templates come
+/// with models from anywhere, and those in use need less than a hundred for a message.
+const MAX_FUEL: u64 = 2_000_000;
+
+/// The longest templates in use have a fifth of it.
+const MAX_SOURCE_BYTES: usize = 1 << 17;
+
+/// The engine's compiler goes a call deeper for each operator of a chain, and an operator may be one byte.
+const STACK_PER_BYTE: usize = 4096;
 
 /// A chat template: Jinja source that turns messages into the text a model was trained on.
 ///
@@ -70,8 +82,12 @@ impl ChatTemplate {
     ///
     /// # Errors
     ///
-    /// [`DataError::Template`] with the line if the source is no template.
+    /// [`DataError::Template`] with the line if the source is no template, and if it has more than 128 KiB.
     pub fn parse(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<Self, DataError> {
+        if source.len() > MAX_SOURCE_BYTES {
+            let message = format!("{} bytes, wanted at most {MAX_SOURCE_BYTES}", source.len());
+            return Err(DataError::Template { message });
+        }
         let rewritten = generation::rewrite(source);
         let has_generation_tags = rewritten.is_some();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -79,13 +95,13 @@ impl ChatTemplate {
         environment.set_syntax(syntax.map_err(|error| template_error(&error))?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_unknown_method_callback(unknown_method_callback);
+        environment.set_fuel(Some(MAX_FUEL));
+        environment.set_formatter(output::write);
         environment.add_filter("tojson", python_json::tojson);
         environment.add_filter(generation::FILTER, generation::mark);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", |format: String| strftime(&format, clock::now()));
-        environment
-            .add_template_owned(NAME, rewritten.unwrap_or_else(|| source.to_owned()))
-            .map_err(|error| template_error(&error))?;
+        compile(&mut environment, rewritten.unwrap_or_else(|| source.to_owned()))?;
         let mut template = Self { source: source.to_owned(), environment, has_generation_tags };
         for (name, text) in [("bos_token", bos), ("eos_token", eos)] {
             if let Some(text) = text {
@@ -124,8 +140,8 @@ impl ChatTemplate {
     ///
     /// # Errors
     ///
-    /// [`DataError::Template`] if the template refuses the conversation, does what the engine cannot do, or if the
-    /// conversation holds one of the two private-use characters that stand for generation tags (U+10FFF0, U+10FFF1).
+    /// [`DataError::Template`] if the template refuses the conversation, does what the engine cannot do, does not come to
+    /// an end within 2 million steps or 128 MB of text, or if the conversation holds one of the two private-use characters that stand for generation tags (U+10FFF0, U+10FFF1).
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Rendered, DataError> {
         self.render_with_tools(messages, &[], add_generation_prompt)
     }
@@ -165,6 +181,22 @@ impl ChatTemplate {
         })?;
         Ok(Rendered { text, assistant, has_generation_tags: true })
     }
+}
+
+/// Compiles the template, on a stack that no source of this length fills.
+fn compile(environment: &mut Environment<'static>, source: String) -> Result<(), DataError> {
+    let size = STACK_PER_BYTE * (source.len() + 512);
+    thread::scope(|scope| {
+        let compiled = thread::Builder::new()
+            .stack_size(size)
+            .spawn_scoped(scope, || environment.add_template_owned(NAME, source))
+            .map_err(|error| DataError::Template { message: format!("no thread to compile it: {error}") })?
+            .join();
+        match compiled {
+            Ok(compiled) => compiled.map_err(|error| template_error(&error)),
+            Err(panic) => panic::resume_unwind(panic),
+        }
+    })
 }
 
 fn refuse_sentinels(messages: &[Message], tools: &[serde_json::Value]) -> Result<(), DataError> {
@@ -255,5 +287,41 @@ mod tests {
         let cut = "{% set x %}{% generation %}ab{% endgeneration %}{% endset %}{{ x[1:] }}";
         assert!(message(cut, "").contains("cuts apart"));
         assert_eq!(message("{{ messages[0].content }}", "\u{10FFF1}"), "");
+    }
+
+    /// Found when the fuzz targets were written: the stack ended.
+    #[test]
+    fn long_chains_compile_or_are_errors() {
+        let parse = |source: &str| ChatTemplate::parse(source, None, None).map(|_| ());
+        for (open, part, close) in [
+            ("{{ ", "-", "1 }}"),
+            ("{{ ", "not ", "1 }}"),
+            ("{{ 1", "+1", " }}"),
+            ("{{ 1", "|int", " }}"),
+            ("{{ x", ".a", " }}"),
+            ("{{ x", "[0]", " }}"),
+            ("{% if 1 %}", "{% elif 1 %}", "{% endif %}"),
+        ] {
+            let count = (MAX_SOURCE_BYTES - open.len() - close.len()) / part.len();
+            let _ = parse(&format!("{open}{}{close}", part.repeat(count)));
+        }
+        let long = parse(&" ".repeat(MAX_SOURCE_BYTES + 1)).err().map(|error| error.to_string());
+        assert!(long.is_some_and(|message| message.contains("131073 bytes, wanted at most 131072")));
+    }
+
+    /// Found when the fuzz targets were written: templates that take hours, and all memory.
+    #[test]
+    fn templates_without_an_end_are_errors() {
+        let doubled = "{% set ns = namespace(x=[1]) %}{% for i in range(64) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}";
+        for source in [
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}".to_owned(),
+            "{{ 'a' * 100000000000 }}".to_owned(),
+            format!("{doubled}{{{{ ns.x }}}}"),
+            format!("{doubled}{{{{ ns.x | tojson }}}}"),
+        ] {
+            let template = ChatTemplate::parse(&source, None, None).unwrap_or_else(|error| panic!("{error}"));
+            let error = template.render(&[], false).err().map(|error| error.to_string());
+            assert!(error.is_some_and(|error| error.contains("fuel")), "{source}");
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::{
-    AdaLoraConfig, AdapterPlan, Bias, Ia3Config, LoraConfig, LoraError, PrefixTuningConfig, PromptTuningConfig,
-    TargetModules, VeraConfig,
+    AdaLoraConfig, AdapterPlan, Bias, Ia3Config, LoraConfig, LoraError, PrefixTuningConfig,
+    PromptTuningConfig, TargetModules, VeraConfig,
     adalora_config::ADALORA_TARGETS,
     config_json::read_json,
     ia3_config::IA3_TARGETS,

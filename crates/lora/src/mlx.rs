@@ -232,7 +232,9 @@ fn within_layer(path: &str) -> &str {
 
 fn transposed(tensor: &AdapterTensor) -> AdapterTensor {
     let [rows, cols] = [tensor.shape[0], tensor.shape[1]];
-    let values = (0..cols).flat_map(|col| (0..rows).map(move |row| tensor.values[row * cols + col]));
+    // Without rows there may be any number of columns.
+    let filled = if tensor.values.is_empty() { 0 } else { cols };
+    let values = (0..filled).flat_map(|col| (0..rows).map(move |row| tensor.values[row * cols + col]));
     AdapterTensor::new([cols, rows], values.collect()).with_dtype(tensor.dtype)
 }
 

@@ -9,7 +9,8 @@ use std::{
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burnisher_lora::{Adaptable, visit_parameters};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use burnisher_models::{Checkpoint, CheckpointDtype};
+use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::{EarlyStoppingState, GradScaler, Optimizer, RankAllocator, TrainError, atomic, state_file};
@@ -60,6 +61,48 @@ impl TrainerState {
     /// Steps that changed the parameters: all but those that loss scaling skipped.
     pub fn optimizer_steps(&self) -> u64 {
         self.step - self.loss_scale.map_or(0, |scale| scale.skipped().min(self.step))
+    }
+
+    /// # Errors
+    /// [`TrainError::Checkpoint`] with every number that no run of this identity comes to.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), TrainError> {
+        let (step, rows, total) = (self.step, self.identity.rows, self.identity.total_steps);
+        let scale = self.loss_scale.unwrap_or_default();
+        let finite = |loss: Option<f64>| loss.is_none_or(f64::is_finite);
+        let EarlyStoppingState { best: stopping, waited } = self.early_stopping;
+        let problems: Vec<String> = [
+            (step <= total, "step", step.to_string(), format!("at most {total}")),
+            // A step ends at most one epoch, and does not reach over its end.
+            (self.epoch <= step, "epoch", self.epoch.to_string(), format!("at most {step}")),
+            (self.cursor < rows, "cursor", self.cursor.to_string(), format!("less than {rows}")),
+            (self.tokens < 1 << 63, "tokens", self.tokens.to_string(), "less than 2^63".to_owned()),
+            (waited <= step, "early_stopping.waited", waited.to_string(), format!("at most {step}")),
+            (finite(stopping), "early_stopping.best", format!("{stopping:?}"), "a finite loss".to_owned()),
+            (
+                self.best.is_none_or(|best| best.step <= step && best.loss.is_finite()),
+                "best",
+                format!("{:?}", self.best),
+                format!("a finite loss at a step up to {step}"),
+            ),
+            (
+                scale.is_possible(step),
+                "loss_scale",
+                format!("{scale:?}"),
+                format!("a scale after {step} steps"),
+            ),
+        ]
+        .into_iter()
+        .filter(|(fits, ..)| !fits)
+        .map(|(_, field, found, wanted)| format!("{field} is {found}, wanted {wanted}"))
+        .collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(TrainError::Checkpoint {
+            path: path.join(STATE),
+            found: problems.join("; "),
+            wanted: "a position that the run comes to".to_owned(),
+        })
     }
 }
 
@@ -152,7 +195,7 @@ pub(crate) fn save<M: Adaptable>(
     })
 }
 
-/// Reads a checkpoint's position without its tensors.
+/// Reads a checkpoint's position without its tensors; [`TrainerState::check`] holds it against its run.
 pub(crate) fn read_state(path: &Path) -> Result<TrainerState, TrainError> {
     let file = path.join(STATE);
     let text = fs::read(&file).map_err(|source| TrainError::io("read", &file, source))?;
@@ -238,23 +281,20 @@ fn write_tensors(path: &Path, tensors: &[(String, Vec<usize>, Tensor<1>)]) -> Re
 }
 
 fn read_tensors(path: &Path) -> Result<BTreeMap<String, StoredTensor>, TrainError> {
-    let bytes = fs::read(path).map_err(|source| TrainError::io("read", path, source))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| TrainError::tensors(path, &error))?;
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let dtype = match view.dtype() {
-            Dtype::F32 => DType::F32,
-            Dtype::BF16 => DType::BF16,
-            Dtype::F16 => DType::F16,
+    for (name, tensor) in Checkpoint::open_file(path)?.tensors() {
+        let dtype = match tensor.dtype {
+            CheckpointDtype::F32 => DType::F32,
+            CheckpointDtype::BF16 => DType::BF16,
+            CheckpointDtype::F16 => DType::F16,
             other => {
-                let problem = format!("{name}: found dtype {other:?}, wanted F32, BF16 or F16");
+                let problem = format!("{name}: found dtype {other}, wanted F32, BF16 or F16");
                 return Err(TrainError::checkpoint(path, &[problem]));
             }
         };
-        let shape = view.shape().to_vec();
-        let count = shape.iter().product::<usize>();
-        let data = TensorData::from_bytes_vec(view.data().to_vec(), [count], dtype);
-        tensors.insert(name, StoredTensor { shape, data });
+        let count = tensor.bytes.len() / tensor.dtype.size();
+        let data = TensorData::from_bytes_vec(tensor.bytes.to_vec(), [count], dtype);
+        tensors.insert(name.to_owned(), StoredTensor { shape: tensor.shape, data });
     }
     Ok(tensors)
 }

@@ -37,9 +37,9 @@ pub use crate::{
     },
     checkpoint::{BestEvaluation, RunIdentity, TrainerState},
     config::{
-        BaseQuant, BiasMode, Checkpointing, ComputeDtype, DataSection, LeakPolicy, LoraSection, LrSchedule,
-        ModelSection, Optim, PackingMode, RecordShape, Resume, RunConfig, Targets, TrainConfig, TrainedPart,
-        TrainingMethod,
+        AdapterStart, BaseQuant, BiasMode, Checkpointing, ComputeDtype, DataSection, LeakPolicy, LoraSection,
+        LrSchedule, ModelSection, Optim, PackingMode, RecordShape, Resume, RunConfig, Targets, TrainConfig,
+        TrainedPart, TrainingMethod,
     },
     early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState},
     error::{ConfigProblem, TrainError},

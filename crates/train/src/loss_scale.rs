@@ -52,6 +52,12 @@ impl GradScaler {
         self.skipped
     }
 
+    /// Whether there is a run that has it after `step` steps.
+    pub(crate) fn is_possible(&self, step: u64) -> bool {
+        let counted = self.good_steps.checked_add(self.skipped).is_some_and(|counted| counted <= step);
+        self.scale.is_finite() && self.scale > 0.0 && self.good_steps < Self::GROWTH_INTERVAL && counted
+    }
+
     /// To be called after every step, with whether a gradient was not finite.
     pub fn update(&mut self, found_non_finite: bool) {
         if found_non_finite {

@@ -21,7 +21,8 @@ pub(crate) struct Start {
 ///
 /// # Errors
 /// [`TrainError::OutputInUse`] if the output directory holds checkpoints that new ones would be mixed with,
-/// [`TrainError::ResumeMismatch`] for a checkpoint of another run; errors of files.
+/// [`TrainError::ResumeMismatch`] for a checkpoint of another run, [`TrainError::Checkpoint`] for a position that the run
+/// does not come to; errors of files.
 pub(crate) fn start(config: &TrainConfig, identity: &RunIdentity) -> Result<Option<Start>, TrainError> {
     let dir = &config.output_dir;
     let present = atomic::checkpoints(dir)?;
@@ -41,6 +42,7 @@ pub(crate) fn start(config: &TrainConfig, identity: &RunIdentity) -> Result<Opti
     };
     let mut state = checkpoint::read_state(&path)?;
     state.identity.check(identity)?;
+    state.check(&path)?;
     let source = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let is_inside = same_dir(&source, dir);
     let best = state.best.map(|best| best.step).filter(|step| *step != state.step);

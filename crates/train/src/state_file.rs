@@ -1,10 +1,9 @@
 //! The optimizer's state as a safetensors file, written and read tensor by tensor: paged state need not fit into memory.
 
-use std::{collections::BTreeMap, fs::File, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use burn::tensor::{DType, Device, TensorData};
-use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors};
+use burnisher_models::{Checkpoint, CheckpointDtype};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -62,15 +61,9 @@ pub(crate) fn read(
     optimizer: &mut Optimizer,
     device: &Device,
 ) -> Result<(), TrainError> {
-    let failed = |source| TrainError::io("read", path, source);
-    let file = File::open(path).map_err(failed)?;
-    // SAFETY: a checkpoint's files do not change once it has its name.
-    let bytes = unsafe { Mmap::map(&file) }.map_err(failed)?;
-    let (_, header) =
-        SafeTensors::read_metadata(&bytes).map_err(|error| TrainError::tensors(path, &error))?;
-    let rule = header.metadata().as_ref().and_then(|metadata| metadata.get(RULE)).cloned();
+    let file = Checkpoint::open_file(path)?;
     // Files of earlier versions name no rule; they hold AdamW's state.
-    let found = rule.as_deref().unwrap_or("adamw_torch");
+    let found = file.metadata().get(RULE).map_or("adamw_torch", String::as_str);
     if found != optimizer.rule().name() {
         return Err(TrainError::Checkpoint {
             path: path.to_path_buf(),
@@ -78,25 +71,24 @@ pub(crate) fn read(
             wanted: format!("that of {}", optimizer.rule().name()),
         });
     }
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| TrainError::tensors(path, &error))?;
     let mut problems = Vec::new();
-    for (name, view) in tensors.tensors() {
-        let found: usize = view.shape().iter().product();
-        let of = parameter_of(&name).and_then(|(parameter, suffix)| Some((shapes.get(parameter)?, suffix)));
+    for (name, tensor) in file.tensors() {
+        let found = tensor.bytes.len() / tensor.dtype.size();
+        let of = parameter_of(name).and_then(|(parameter, suffix)| Some((shapes.get(parameter)?, suffix)));
         let wanted = of.map_or(0, |(shape, suffix)| wanted_count(suffix, shape));
-        if found != wanted || !matches!(view.dtype(), Dtype::F32 | Dtype::U8) {
-            let dtype = view.dtype();
+        if found != wanted || !matches!(tensor.dtype, CheckpointDtype::F32 | CheckpointDtype::U8) {
+            let dtype = tensor.dtype;
             problems.push(format!("{name}: found {found} values of {dtype}, wanted {wanted} of F32 or U8"));
         }
     }
     if !problems.is_empty() {
         return Err(TrainError::checkpoint(path, &problems));
     }
-    let names: Vec<String> = tensors.names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = file.names().map(str::to_owned).collect();
     optimizer.restore_with(step, &names, device, &mut |name| {
-        let view = tensors.tensor(name).map_err(|error| TrainError::tensors(path, &error))?;
-        let dtype = if view.dtype() == Dtype::U8 { DType::U8 } else { DType::F32 };
-        let count = view.shape().iter().product::<usize>();
-        Ok(TensorData::from_bytes_vec(view.data().to_vec(), [count], dtype))
+        let tensor = file.tensor(name).expect("a tensor that the file names");
+        let dtype = if tensor.dtype == CheckpointDtype::U8 { DType::U8 } else { DType::F32 };
+        let count = tensor.bytes.len() / tensor.dtype.size();
+        Ok(TensorData::from_bytes_vec(tensor.bytes.to_vec(), [count], dtype))
     })
 }

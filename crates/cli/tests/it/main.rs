@@ -1,6 +1,7 @@
 //! The `burnisher` program, run as a user runs it.
 
 mod kill;
+mod methods;
 mod program;
 mod real_data;
 mod support;

@@ -1,7 +1,7 @@
 //! The filter `tojson` as transformers defines it: Python's `json.dumps` with `ensure_ascii=False`, no HTML escaping.
 
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 
 /// Deeper values can only be loops that a template built.
 const MAX_DEPTH: usize = 200;
@@ -9,7 +9,12 @@ const MAX_DEPTH: usize = 200;
 const MAX_INDENT: i64 = 64;
 
 /// `value | tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`.
-pub(super) fn tojson(value: &Value, ensure_ascii: Option<Value>, options: Kwargs) -> Result<Value, Error> {
+pub(super) fn tojson(
+    state: &State<'_, '_>,
+    value: &Value,
+    ensure_ascii: Option<Value>,
+    options: Kwargs,
+) -> Result<Value, Error> {
     let ensure_ascii = match ensure_ascii {
         Some(given) => Some(given),
         None => options.get::<Option<Value>>("ensure_ascii")?,
@@ -24,7 +29,9 @@ pub(super) fn tojson(value: &Value, ensure_ascii: Option<Value>, options: Kwargs
         None => (", ".to_owned(), ": ".to_owned()),
     };
     let mut writer = Writer {
+        state,
         out: String::new(),
+        charged: 0,
         depth: 0,
         ensure_ascii: ensure_ascii.is_some_and(|value| value.is_true()),
         sort_keys: sort_keys.is_some_and(|value| value.is_true()),
@@ -58,8 +65,13 @@ fn refused(message: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }
 
-struct Writer {
+struct Writer<'a, 't, 'e> {
+    /// Pays for what is written: a value that holds one list twice, and that one another twice, is small and its text
+    /// is not.
+    state: &'a State<'t, 'e>,
     out: String,
+    /// Bytes of `out` that are paid for.
+    charged: usize,
     depth: usize,
     ensure_ascii: bool,
     sort_keys: bool,
@@ -68,8 +80,10 @@ struct Writer {
     key: String,
 }
 
-impl Writer {
+impl Writer<'_, '_, '_> {
     fn value(&mut self, value: &Value) -> Result<(), Error> {
+        self.state.consume_fuel(1 + (self.out.len() - self.charged) as u64 / 64)?;
+        self.charged = self.out.len();
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),

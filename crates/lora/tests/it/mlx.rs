@@ -138,6 +138,20 @@ fn what_does_not_map_is_named() {
     }
 }
 
+/// Found when the fuzz targets were written: every column of a tensor without rows was looked at.
+#[test]
+fn tensors_without_values_may_claim_any_rank() {
+    let rank = 1usize << 40;
+    let mut huge = config();
+    huge["lora_parameters"]["rank"] = rank.into();
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (format!("{Q}.lora_a"), format!("{Q}.lora_b"));
+    write(dir.path(), &huge, &[(&a, &[0, rank], &[]), (&b, &[rank, 0], &[])]);
+    let files = PeftFiles::read_mlx(dir.path()).unwrap();
+    let shapes: Vec<&[usize]> = files.tensors.values().map(|tensor| tensor.shape.as_slice()).collect();
+    assert_eq!(shapes, [[rank, 0], [0, rank]]);
+}
+
 #[test]
 fn what_mlx_lm_has_no_place_for_is_named() {
     let dir = tempfile::tempdir().unwrap();

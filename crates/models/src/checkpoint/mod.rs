@@ -105,6 +105,27 @@ impl Checkpoint {
         }
     }
 
+    /// Maps one safetensors file, whatever its name, and checks its header.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] where it cannot be read, and [`ModelError::Tensors`] with every problem of its header.
+    pub fn open_file(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        let path = path.as_ref();
+        let bytes = map_file(path).map_err(ModelError::io(path))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let header = header::parse(&name, &bytes)
+            .map_err(|problems| ModelError::Tensors { path: path.to_path_buf(), problems })?;
+        let mut checkpoint = Self {
+            dir: path.parent().unwrap_or(Path::new("")).to_path_buf(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+        };
+        // One header names no tensor twice.
+        checkpoint.add(bytes, header, &[&*name], &mut Vec::new());
+        Ok(checkpoint)
+    }
+
     /// Takes in one file, whose name is the last of `opened`.
     fn add(&mut self, bytes: Bytes, header: Header, opened: &[&str], problems: &mut Vec<CheckpointProblem>) {
         let file = self.files.len();
@@ -141,6 +162,11 @@ impl Checkpoint {
     /// The tensors' names in byte order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// Names and tensors, in byte order of the names.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, TensorEntry)> {
+        self.names().filter_map(|name| Some((name, self.tensor(name)?)))
     }
 
     /// The text entries of the files' headers (`format`: `pt`).

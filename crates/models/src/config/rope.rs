@@ -255,7 +255,8 @@ fn long_rope(
         true => 1.0,
         false => (1.0 + factor.ln() / (original as f64).ln()).sqrt(),
     };
-    let attention_factor = rope.positive("attention_factor", Some(recommended));
+    // An original length of 1 has no logarithm to divide by.
+    let attention_factor = rope.positive("attention_factor", Some(recommended).filter(|it| it.is_finite()));
     Some(RopeScaling::LongRope {
         short_factor: short_factor?,
         long_factor: long_factor?,

@@ -527,6 +527,13 @@ fn each_rule_has_its_message() {
             json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [1.0]}}),
             "`rope_scaling.long_factor`: found [1.0], wanted a list of 2 positive numbers",
         ),
+        // Found when the fuzz targets were written: its attention factor was infinite.
+        (
+            "phi3",
+            json!({"original_max_position_embeddings": 1,
+                "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [1.0, 1.0]}}),
+            "`rope_scaling.attention_factor`: found nothing, wanted a positive number",
+        ),
         (
             "phi3",
             json!({"partial_rotary_factor": 0.75}),

@@ -13,13 +13,34 @@ use tempfile::TempDir;
 
 use crate::support::{fixture, fixture_or_shared, models};
 
-/// The models of the families that llama.cpp computes alike; without `../shared`, those that are committed.
+/// The models of the families that llama.cpp computes alike; without `../shared`, those that are committed. The small
+/// Gemma 2 and 3 have scales of scores and a period of windows that llama.cpp has not; they are changed for it.
 fn exported() -> impl Iterator<Item = &'static str> {
-    models().into_iter().filter(|name| !["gemma2", "gemma3", "qwen3", "phi3"].contains(name))
+    models().into_iter().filter(|name| *name != "phi3")
+}
+
+/// The directory of a model, as llama.cpp could compute it.
+fn exportable(name: &str) -> (std::path::PathBuf, Option<TempDir>) {
+    let dir =
+        fixture_or_shared(&format!("models/{name}")).unwrap_or_else(|| fixture(&format!("models/{name}")));
+    if !["gemma2", "gemma3"].contains(&name) {
+        return (dir, None);
+    }
+    let text = fs::read_to_string(dir.join("config.json")).unwrap_or_else(|error| panic!("{error}"));
+    let mut config: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}"));
+    config["query_pre_attn_scalar"] = config["head_dim"].clone();
+    if name == "gemma3" {
+        config["layer_types"] = json!(vec!["sliding_attention"; 4]);
+        for key in ["sliding_window_pattern", "_sliding_window_pattern"] {
+            config[key] = 6.into();
+        }
+    }
+    let copy = changed(&dir, &[("config.json", config.to_string().into())]);
+    (copy.path().to_path_buf(), Some(copy))
 }
 
 /// Modules of a block in Hugging Face's files and in GGUF, written out a second time.
-const BLOCK: [[&str; 2]; 9] = [
+const BLOCK: [[&str; 2]; 11] = [
     ["input_layernorm", "attn_norm"],
     ["self_attn.q_proj", "attn_q"],
     ["self_attn.k_proj", "attn_k"],
@@ -29,6 +50,15 @@ const BLOCK: [[&str; 2]; 9] = [
     ["mlp.gate_proj", "ffn_gate"],
     ["mlp.up_proj", "ffn_up"],
     ["mlp.down_proj", "ffn_down"],
+    ["self_attn.q_norm", "attn_q_norm"],
+    ["self_attn.k_norm", "attn_k_norm"],
+];
+
+/// Norms of Gemma 2 and 3 that have other names.
+const BEHIND: [[&str; 2]; 3] = [
+    ["post_attention_layernorm", "post_attention_norm"],
+    ["pre_feedforward_layernorm", "ffn_norm"],
+    ["post_feedforward_layernorm", "post_ffw_norm"],
 ];
 
 fn temporary() -> TempDir {
@@ -92,6 +122,14 @@ fn gguf_name(name: &str) -> String {
     format!("blk.{layer}.{}.{end}", found[1])
 }
 
+/// The name of a norm of Gemma 2 and 3 that has another name there.
+fn behind(name: &str) -> Option<String> {
+    let module = name.strip_prefix("model.layers.")?.strip_suffix(".weight")?;
+    let (layer, module) = module.split_once('.')?;
+    let found = BEHIND.iter().find(|[hf, _]| *hf == module)?;
+    Some(format!("blk.{layer}.{}.weight", found[1]))
+}
+
 /// Rows of llama.cpp's order back in Hugging Face's: of each head those at even places, then those at odd ones.
 fn halves(values: &[f32], rows: usize, head_dim: usize) -> Vec<f32> {
     let width = values.len() / rows;
@@ -117,7 +155,7 @@ fn u32_of(file: &GgufFile, key: &str) -> Option<u32> {
 #[test]
 fn every_weight_is_in_the_file_once() {
     for name in exported() {
-        let dir = fixture(&format!("models/{name}"));
+        let (dir, _copy) = exportable(name);
         let config = ModelConfig::from_dir(&dir).unwrap_or_else(|error| panic!("{error}"));
         let checkpoint = Checkpoint::open(&dir).unwrap_or_else(|error| panic!("{error}"));
         let (report, file) = export(&dir, &GgufOptions::new().with_dtype(GgmlType::F32));
@@ -125,10 +163,12 @@ fn every_weight_is_in_the_file_once() {
         let mut extra = usize::from(name == "llama3");
         for hf in checkpoint.names() {
             let source = checkpoint.tensor(hf).unwrap_or_else(|| panic!("{hf}"));
-            let tensor = file.tensor(&gguf_name(hf)).unwrap_or_else(|| panic!("{name}: no {hf}"));
+            let renamed = if config.output_norms { behind(hf) } else { None };
+            let renamed = renamed.unwrap_or_else(|| gguf_name(hf));
+            let tensor = file.tensor(&renamed).unwrap_or_else(|| panic!("{name}: no {hf}"));
             assert_eq!((tensor.dtype, &tensor.shape), (GgmlType::F32, &source.shape), "{name} {hf}");
             let mut found = tensor.to_f32();
-            let is_gemma = config.model_type() == "gemma";
+            let is_gemma = config.model_type().starts_with("gemma");
             let turns_neighbours = ["llama", "mistral"].contains(&config.model_type());
             if turns_neighbours && (hf.contains("q_proj") || hf.contains("k_proj")) {
                 found = halves(&found, source.shape[0], config.head_dim);
@@ -182,6 +222,21 @@ fn the_shape_of_a_model_is_told() {
     assert_eq!(text("llama.rope.scaling.type"), "linear");
     assert_eq!(file.get("llama.rope.scaling.factor"), Some(&GgufValue::F32(4.0)));
     assert_eq!(text("tokenizer.ggml.model"), "llama");
+    for (name, keys) in [
+        ("gemma2", &["attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"][..]),
+        ("gemma3", &["attention.sliding_window", "rope.scaling.factor"][..]),
+    ] {
+        if fixture_or_shared("models/gemma2").is_none() {
+            continue;
+        }
+        let (dir, _copy) = exportable(name);
+        let (report, file) = export(&dir, &GgufOptions::new());
+        assert!(report.notes.is_empty(), "{:?}", report.notes);
+        assert_eq!(u32_of(&file, &format!("{name}.attention.sliding_window")), Some(8));
+        for key in keys {
+            assert!(file.get(&format!("{name}.{key}")).is_some(), "{name}: {key}");
+        }
+    }
     let (_, gemma) = export(&fixture("models/gemma"), &GgufOptions::new());
     assert_eq!(u32_of(&gemma, "gemma.attention.key_length"), Some(32));
 }
@@ -339,14 +394,27 @@ fn what_llama_cpp_would_compute_otherwise_is_said() {
         &[("config.json", config.replace("\"silu\"", "\"gelu_pytorch_tanh\"").into())],
     );
     assert_eq!(refused(dir.path()), "GGUF for GeluTanh in a llama is not supported; supported: Silu");
-    for family in ["gemma2", "gemma3_text", "qwen3", "phi3"] {
-        let config = json!({
-            "model_type": family, "vocab_size": 8, "hidden_size": 64, "intermediate_size": 8, "num_hidden_layers": 1,
-            "num_attention_heads": 4, "num_key_value_heads": 4,
-        });
-        let dir = changed(&fixture("models/llama2"), &[("config.json", config.to_string().into())]);
-        let wanted = "is not supported; supported: llama, mistral, gemma, qwen2";
-        assert_eq!(refused(dir.path()), format!("GGUF for the family {family} {wanted}"));
+    for (model, change, wanted) in [
+        ("gemma2", None, "of query_pre_attn_scalar = 16"),
+        ("gemma3", None, "supported: a window in all layers but every 6th"),
+        ("phi3", None, "supported: llama, mistral, gemma, gemma2, gemma3_text, qwen2, qwen3"),
+        ("gemma2", Some(("final_logit_softcapping", Value::Null)), "no final_logit_softcapping"),
+        ("qwen3", Some(("attention_bias", true.into())), "biases of projections in a qwen3"),
+    ] {
+        let dir = match change {
+            None => fixture_or_shared(&format!("models/{model}")).map(|dir| changed(&dir, &[])),
+            Some(_) if fixture_or_shared("models/gemma2").is_none() => None,
+            Some((field, value)) => {
+                let (dir, _copy) = exportable(model);
+                let text = fs::read(dir.join("config.json")).unwrap_or_default();
+                let mut config: Value = serde_json::from_slice(&text).unwrap_or_default();
+                config[field] = value;
+                Some(changed(&dir, &[("config.json", config.to_string().into())]))
+            }
+        };
+        let Some(dir) = dir else { continue };
+        let error = refused(dir.path());
+        assert!(error.contains(wanted), "{model}: {error}");
     }
     let mut json: Value =
         serde_json::from_slice(&fs::read(fixture("models/llama2/tokenizer.json")).unwrap_or_default())

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use burnisher_data::{Packing, Shape, TrainOn};
-use burnisher_lora::{AdaLoraConfig, AdapterConfig, Bias, Ia3Config, LoraConfig, TargetModules, VeraConfig};
+use burnisher_lora::{
+    AdaLoraConfig, AdapterConfig, Bias, Ia3Config, InitLoraWeights, LoraConfig, PrefixTuningConfig,
+    PromptTuningConfig, TargetModules, VeraConfig,
+};
 
 use super::{
-    BiasMode, ComputeDtype, LoraSection, LrSchedule, PackingMode, RecordShape, RunConfig, Targets,
-    TrainConfig, TrainedPart, TrainingMethod,
+    AdapterStart, BiasMode, ComputeDtype, LoraSection, LrSchedule, PackingMode, RecordShape, RunConfig,
+    Targets, TrainConfig, TrainedPart, TrainingMethod,
 };
 use crate::schedule::{Schedule, ScheduleKind, Warmup};
 
@@ -26,6 +29,7 @@ const LORA_FIELDS: &[&str] = &[
     "use_dora",
     "lora_bias",
     "lora_fa",
+    "init_lora_weights",
     "trainable_token_indices",
     "modules_to_save",
 ];
@@ -73,6 +77,14 @@ impl LoraSection {
             TrainingMethod::AdaLora => {
                 Some(self.to_adalora_config(total_steps).with_base_model_name_or_path(base).into())
             }
+            TrainingMethod::PromptTuning => {
+                let config = PromptTuningConfig::new(self.num_virtual_tokens).with_task_type("CAUSAL_LM");
+                Some(config.with_base_model_name_or_path(base).into())
+            }
+            TrainingMethod::PrefixTuning => {
+                let config = PrefixTuningConfig::new(self.num_virtual_tokens).with_task_type("CAUSAL_LM");
+                Some(config.with_base_model_name_or_path(base).into())
+            }
             TrainingMethod::Full => None,
         }
     }
@@ -112,6 +124,7 @@ impl LoraSection {
                 "beta2",
                 "orth_reg_weight",
             ],
+            TrainingMethod::PromptTuning | TrainingMethod::PrefixTuning => &["num_virtual_tokens"],
             TrainingMethod::Full => &[],
         }
     }
@@ -193,6 +206,7 @@ impl LoraSection {
             .with_use_dora(self.use_dora)
             .with_lora_bias(self.lora_bias)
             .with_lora_fa(self.lora_fa)
+            .with_init_lora_weights(self.init_lora_weights.into())
             .with_task_type("CAUSAL_LM");
         if let Some(targets) = &self.target_modules {
             config = config.with_target_modules(targets.into());
@@ -210,6 +224,21 @@ impl LoraSection {
             config = config.with_modules_to_save(modules.clone());
         }
         config
+    }
+}
+
+impl From<AdapterStart> for InitLoraWeights {
+    fn from(start: AdapterStart) -> Self {
+        match start {
+            AdapterStart::Kaiming => Self::Kaiming,
+            AdapterStart::Gaussian => Self::Gaussian,
+            AdapterStart::Orthogonal => Self::Orthogonal,
+            AdapterStart::Pissa => Self::Pissa,
+            AdapterStart::PissaNiter4 => Self::PissaNiter(4),
+            AdapterStart::PissaNiter16 => Self::PissaNiter(16),
+            AdapterStart::Olora => Self::Olora,
+            AdapterStart::Loftq => Self::Loftq,
+        }
     }
 }
 

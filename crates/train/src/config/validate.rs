@@ -3,11 +3,12 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use burnisher_lora::LoraError;
+use burnisher_lora::{InitLoraWeights, LoraError};
 use serde_json::json;
 
 use super::{
-    BaseQuant, ComputeDtype, DataSection, LoraSection, ModelSection, Optim, RunConfig, Targets, TrainConfig,
+    AdapterStart, BaseQuant, ComputeDtype, DataSection, LoraSection, ModelSection, Optim, PackingMode,
+    RunConfig, Targets, TrainConfig, TrainingMethod,
 };
 use crate::error::{ConfigProblem, TrainError};
 
@@ -45,6 +46,25 @@ impl RunConfig {
             {
                 found.add_lora(&error);
             }
+        }
+        if let Some(method @ (TrainingMethod::PromptTuning | TrainingMethod::PrefixTuning)) =
+            self.adapter().map(|lora| lora.method)
+        {
+            let packs = self.data.packing != PackingMode::None;
+            let found_there = format!("packed rows with lora.method = {}", json!(method));
+            found.require(!packs, "data.packing", found_there, "\"none\": a row of one document");
+        }
+        let init = self.adapter().map(|lora| lora.init_lora_weights);
+        let leaves_rest = init.is_some_and(|init| {
+            InitLoraWeights::from(init).changes_the_base() && init != AdapterStart::Olora
+        });
+        if leaves_rest && self.model.quant != BaseQuant::None {
+            let found_there = format!("{} with model.quant = {}", json!(init), json!(self.model.quant));
+            found.add(
+                "lora.init_lora_weights",
+                found_there,
+                "\"olora\", one that leaves the weights, or an unquantized base",
+            );
         }
         self.train.check(&mut found);
         for (field, is_on, dtype) in [
@@ -210,6 +230,7 @@ impl LoraSection {
             }
         }
         found.positive("lora.r", self.r as u64);
+        found.positive("lora.num_virtual_tokens", self.num_virtual_tokens as u64);
         found.above_zero("lora.lora_alpha", self.lora_alpha);
         found.below_one("lora.lora_dropout", self.lora_dropout);
         for (field, targets) in

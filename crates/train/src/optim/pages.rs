@@ -110,7 +110,8 @@ impl Pages {
         if bytes == 0 {
             return Ok(run(&mut []));
         }
-        // SAFETY: nobody else writes the file: it has no name, or is locked by this process.
+        // SAFETY: nobody else writes the file: it has no name, or is locked by this process. Where the file system has
+        // no locks, it is the user's: two runs must not be given one `optim_page_file`, as its documentation says.
         let mapped = unsafe { MmapOptions::new().offset(start).len(bytes).map_mut(&self.file) };
         let mut mapped: MmapMut = mapped.map_err(|source| TrainError::io("map", &self.path, source))?;
         Ok(run(&mut mapped))

@@ -87,6 +87,29 @@ impl ParameterState {
         }
     }
 
+    /// # Errors
+    /// [`TrainError::Checkpoint`] for restored state that is not that of a parameter of this shape.
+    fn check_shape(&self, parameter: &str, shape: &[usize]) -> Result<(), TrainError> {
+        let is_matrix = shape.len() == 2;
+        for Part { suffix, dtype, count } in self.parts() {
+            let is_kind = match suffix {
+                "exp_avg_sq" => !is_matrix,
+                "exp_avg_sq_row" | "exp_avg_sq_col" => is_matrix,
+                _ => true,
+            };
+            let wanted = wanted_count(suffix, shape);
+            if !is_kind || count != wanted {
+                let found = format!("{count} values of {dtype:?}");
+                let wanted = match is_kind {
+                    true => format!("{wanted} for a parameter of shape {shape:?}"),
+                    false => format!("the state of a parameter of shape {shape:?}"),
+                };
+                return Err(TrainError::optimizer_state(&format!("{parameter}.{suffix}"), &found, &wanted));
+            }
+        }
+        Ok(())
+    }
+
     /// One step on a parameter's values, or on their f32 copy if there is one; `shape` is the parameter's.
     pub(super) fn step(
         self,
@@ -96,6 +119,7 @@ impl ParameterState {
         shape: &[usize],
         gradient: &Tensor<1>,
     ) -> Result<(Tensor<1>, Self), TrainError> {
+        self.check_shape(of.name, shape)?;
         match self {
             Self::Device(state) => {
                 let (value, state) = state.step(of, value, shape, gradient);

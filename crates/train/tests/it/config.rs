@@ -134,6 +134,8 @@ fn every_method_of_an_adapter_can_be_chosen() {
         ("method = \"ia3\"\nfeedforward_modules = [\"down_proj\"]\n", "IA3"),
         ("method = \"vera\"\nr = 64\nd_initial = 0.2\nprojection_prng_key = 3\n", "VERA"),
         ("method = \"adalora\"\ninit_r = 6\ntarget_r = 2\ntinit = 3\ntfinal = 4\ndeltaT = 2\n", "ADALORA"),
+        ("method = \"prompt_tuning\"\nnum_virtual_tokens = 8\n", "PROMPT_TUNING"),
+        ("method = \"prefix_tuning\"\n", "PREFIX_TUNING"),
     ] {
         let run = load("run.toml", &format!("{REQUIRED}[lora]\n{lines}")).unwrap();
         let config = run.adapter_config(20).unwrap();
@@ -152,6 +154,9 @@ fn every_method_of_an_adapter_can_be_chosen() {
         ("method = \"adalora\"\ntarget_r = 13\n", "lora.target_r"),
         ("target_r = 4\n", "lora.target_r"),
         ("tinit = 4\n", "lora.tinit"),
+        ("num_virtual_tokens = 4\n", "lora.num_virtual_tokens"),
+        ("method = \"vera\"\ninit_lora_weights = \"pissa\"\n", "lora.init_lora_weights"),
+        ("init_lora_weights = \"eva\"\n", "lora.init_lora_weights"),
     ] {
         let found = lines_of(&format!("{REQUIRED}[lora]\n{lines}"));
         assert!(found.len() == 1 && found[0].contains(wanted), "{lines}: {found:?}");

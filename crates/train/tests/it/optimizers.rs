@@ -328,6 +328,33 @@ fn state_that_does_not_fit_is_refused() {
     }
 }
 
+/// What is restored knows no shapes; the first step does.
+#[test]
+fn state_of_another_shape_is_refused_by_the_step() {
+    let model = full(ComputeDtype::F32);
+    let gradients = gradients(&model, 0);
+    let ones = |count: usize| TensorData::new(vec![1.0_f32; count], [count]);
+    let sgd: Rule = Sgd { momentum: 0.9, weight_decay: 0.0 }.into();
+    let adafactor: Rule = Adafactor::default().into();
+    let cases: [(Rule, &[(&str, usize)], &str); 4] = [
+        (sgd, &[("model.norm.weight.momentum_buffer", 3)], "3 values"),
+        (AdamW::default().into(), &[("model.norm.weight.m", 3), ("model.norm.weight.v", 3)], "3 values"),
+        (adafactor, &[("model.embed_tokens.weight.exp_avg_sq", 8)], "a parameter of shape"),
+        (
+            adafactor,
+            &[("model.norm.weight.exp_avg_sq_row", 8), ("model.norm.weight.exp_avg_sq_col", 1)],
+            "a parameter of shape",
+        ),
+    ];
+    for (rule, tensors, wanted) in cases {
+        let tensors = tensors.iter().map(|(name, count)| ((*name).to_owned(), ones(*count))).collect();
+        let mut optimizer = Optimizer::new(rule, DecayRule::All);
+        optimizer.restore(1, tensors, &device()).unwrap();
+        let error = optimizer.step(model.clone(), &gradients, 1e-3).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{wanted}: {error}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6))]
 

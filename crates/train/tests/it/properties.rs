@@ -210,6 +210,47 @@ fn a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one() {
     }
 }
 
+/// Found when the fuzz targets were written: a cursor behind the last row was a panic.
+#[test]
+fn a_position_that_no_run_comes_to_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), 4, false).unwrap();
+    let path = dir.path().join("checkpoint-4/trainer_state.json");
+    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for (pointer, value, wanted) in [
+        ("/step", serde_json::json!(5), "step is 5, wanted at most 4"),
+        ("/epoch", u64::MAX.into(), "epoch is 18446744073709551615, wanted at most 4"),
+        ("/cursor", 11.into(), "cursor is 11, wanted less than 11"),
+        ("/cursor", u64::MAX.into(), "cursor is 18446744073709551615, wanted less than 11"),
+        ("/tokens", u64::MAX.into(), "tokens is 18446744073709551615"),
+        ("/best/loss", "NaN".into(), "best is Some"),
+        ("/early_stopping/waited", u64::MAX.into(), "early_stopping.waited is 18446744073709551615"),
+    ] {
+        let mut changed = state.clone();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        std::fs::write(&path, changed.to_string()).unwrap();
+        let error = train(dir.path(), 4, false).unwrap_err().to_string();
+        assert!(error.contains("trainer_state.json") && error.contains(wanted), "{pointer}: {error}");
+    }
+    std::fs::write(&path, state.to_string()).unwrap();
+    train(dir.path(), 4, false).unwrap();
+}
+
+/// Found when the fuzz targets were written: adding up what the header claims overflowed.
+#[test]
+fn tensors_that_claim_all_memory_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    train(dir.path(), 4, false).unwrap();
+    let header = format!(r#"{{"a":{{"dtype":"U8","shape":[{0}],"data_offsets":[0,{0}]}}}}"#, u64::MAX);
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    for file in ["optimizer.safetensors", "parameters.safetensors"] {
+        let path = dir.path().join("checkpoint-4").join(file);
+        std::fs::write(&path, &bytes).unwrap();
+        let error = train(dir.path(), 4, false).unwrap_err().to_string();
+        assert!(error.contains(file) && error.contains("is the file cut off?"), "{error}");
+    }
+}
+
 /// Every parameter in 16 bits, with its f32 copy in the optimizer.
 #[test]
 fn a_resumed_bf16_run_ends_bit_for_bit_and_learns() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burnisher_lora::{AdapterTensor, PeftFiles};
 
-use super::architecture::{Architecture, name_of};
+use super::architecture::Architecture;
 use super::convert::{Change, Converted, dtype_of};
 use super::model::{GgufOptions, GgufReport, finish, general, kept, name, no_name, rows};
 use super::{GgmlType, GgufValue};
@@ -74,7 +74,8 @@ pub fn export_gguf_adapter(
             return Err(wrong(format!("{module} has only one of A and B")));
         };
         let weight = format!("{module}.weight");
-        let (Some(parameter), Some(&[out, inn])) = (name_of(&weight), shapes.get(&weight)) else {
+        let (Some(parameter), Some(&[out, inn])) = (architecture.name_of(&weight), shapes.get(&weight))
+        else {
             return Err(no_name(&weight));
         };
         let (rank, scaling) = lora.scaling_for(module)?;

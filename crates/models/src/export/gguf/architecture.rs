@@ -3,7 +3,7 @@
 use burnisher_kernels::{Activation, NormWeight};
 
 use super::GgufValue;
-use crate::config::{ModelConfig, RopeScaling};
+use crate::config::{LayerType, ModelConfig, RopeScaling};
 use crate::error::ModelError;
 use crate::layout;
 
@@ -14,6 +14,8 @@ pub(super) struct Architecture {
     model_type: &'static str,
     /// `general.architecture`, and the beginning of its keys.
     pub(super) name: &'static str,
+    /// Names of a block's modules, in Hugging Face's files and in GGUF.
+    block: &'static [(&'static str, &'static str)],
     /// Whether rotary pairs are neighbours, not halves of a head: rows of q and k change places.
     pub(super) pairs_are_neighbours: bool,
     /// The activation that is built in.
@@ -21,63 +23,124 @@ pub(super) struct Architecture {
     /// What the file's norms are multiplied with, always as it stands: 1 is added to weights that lack it.
     pub(super) norm_weight: NormWeight,
     /// Whether the head can differ from the embedding.
-    pub(super) has_head: bool,
-    /// Whether rotary frequencies can be scaled.
-    has_rope_scaling: bool,
+    has_head: bool,
+    /// Whether projections can have biases.
+    has_biases: bool,
+    /// How rotary frequencies can be scaled.
+    scaling: Scaling,
+    /// Which layers have a window; `None`: no layer has.
+    windows: Option<Windows>,
 }
 
-/// Sources: conversion/{llama,gemma,qwen}.py and src/models/{llama,gemma,qwen2}.cpp of llama.cpp.
-static ARCHITECTURES: [Architecture; 4] = [
-    Architecture {
-        model_type: "llama",
-        name: "llama",
-        pairs_are_neighbours: true,
-        activation: Activation::Silu,
-        norm_weight: NormWeight::Plain,
-        has_head: true,
-        has_rope_scaling: true,
-    },
-    Architecture {
-        model_type: "mistral",
-        name: "llama",
-        pairs_are_neighbours: true,
-        activation: Activation::Silu,
-        norm_weight: NormWeight::Plain,
-        has_head: true,
-        has_rope_scaling: true,
-    },
-    Architecture {
-        model_type: "gemma",
-        name: "gemma",
-        pairs_are_neighbours: false,
-        activation: Activation::GeluTanh,
-        norm_weight: NormWeight::OnePlus,
-        has_head: false,
-        has_rope_scaling: false,
-    },
-    Architecture {
-        model_type: "qwen2",
-        name: "qwen2",
-        pairs_are_neighbours: false,
-        activation: Activation::Silu,
-        norm_weight: NormWeight::Plain,
-        has_head: true,
-        has_rope_scaling: false,
-    },
-];
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scaling {
+    Unscaled,
+    Linear,
+    /// Llama 3's, too.
+    Llama3,
+}
 
-/// Names of a block's modules, in Hugging Face's files and in GGUF.
-const BLOCK: [(&str, &str); 9] = [
+/// Layers with a window: all but every `period`th.
+#[derive(Debug)]
+struct Windows {
+    period: usize,
+    /// The number of layers of the one model whose scores are divided by `√(hidden_size / heads)`, not `√head_dim`.
+    layers_of_27b: usize,
+    /// Whether scores have a soft cap: always, or never.
+    caps_scores: bool,
+}
+
+const PLAIN: &[(&str, &str)] = &[
     ("input_layernorm", "attn_norm"),
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
     ("self_attn.v_proj", "attn_v"),
+    ("self_attn.q_norm", "attn_q_norm"),
+    ("self_attn.k_norm", "attn_k_norm"),
     ("self_attn.o_proj", "attn_output"),
     ("post_attention_layernorm", "ffn_norm"),
     ("mlp.gate_proj", "ffn_gate"),
     ("mlp.up_proj", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
 ];
+
+/// With norms behind attention and MLP, too.
+const NORMS_BEHIND: &[(&str, &str)] = &[
+    ("input_layernorm", "attn_norm"),
+    ("self_attn.q_proj", "attn_q"),
+    ("self_attn.k_proj", "attn_k"),
+    ("self_attn.v_proj", "attn_v"),
+    ("self_attn.q_norm", "attn_q_norm"),
+    ("self_attn.k_norm", "attn_k_norm"),
+    ("self_attn.o_proj", "attn_output"),
+    ("post_attention_layernorm", "post_attention_norm"),
+    ("pre_feedforward_layernorm", "ffn_norm"),
+    ("mlp.gate_proj", "ffn_gate"),
+    ("mlp.up_proj", "ffn_up"),
+    ("mlp.down_proj", "ffn_down"),
+    ("post_feedforward_layernorm", "post_ffw_norm"),
+];
+
+const LLAMA: Architecture = Architecture {
+    model_type: "llama",
+    name: "llama",
+    block: PLAIN,
+    pairs_are_neighbours: true,
+    activation: Activation::Silu,
+    norm_weight: NormWeight::Plain,
+    has_head: true,
+    has_biases: true,
+    scaling: Scaling::Llama3,
+    windows: None,
+};
+
+const QWEN2: Architecture = Architecture {
+    model_type: "qwen2",
+    name: "qwen2",
+    pairs_are_neighbours: false,
+    scaling: Scaling::Unscaled,
+    ..LLAMA
+};
+
+const GEMMA: Architecture = Architecture {
+    model_type: "gemma",
+    name: "gemma",
+    block: PLAIN,
+    pairs_are_neighbours: false,
+    activation: Activation::GeluTanh,
+    norm_weight: NormWeight::OnePlus,
+    has_head: false,
+    has_biases: false,
+    scaling: Scaling::Unscaled,
+    windows: None,
+};
+
+/// Sources: conversion/{llama,gemma,qwen}.py and src/models/{llama,gemma,gemma2,gemma3,qwen2,qwen3}.cpp of llama.cpp.
+static ARCHITECTURES: [Architecture; 7] = [
+    LLAMA,
+    Architecture { model_type: "mistral", ..LLAMA },
+    GEMMA,
+    Architecture {
+        model_type: "gemma2",
+        name: "gemma2",
+        block: NORMS_BEHIND,
+        windows: Some(Windows { period: 2, layers_of_27b: 46, caps_scores: true }),
+        ..GEMMA
+    },
+    Architecture {
+        model_type: "gemma3_text",
+        name: "gemma3",
+        block: NORMS_BEHIND,
+        scaling: Scaling::Linear,
+        windows: Some(Windows { period: 6, layers_of_27b: 62, caps_scores: false }),
+        ..GEMMA
+    },
+    QWEN2,
+    Architecture { model_type: "qwen3", name: "qwen3", has_biases: false, ..QWEN2 },
+];
+
+/// The rotary base of Gemma 3's layers with a window, which llama.cpp has built in.
+const LOCAL_THETA: f64 = 10_000.0;
 
 /// Names of the other modules.
 const OUTSIDE: [(&str, &str); 3] =
@@ -115,15 +178,31 @@ impl Architecture {
         if !found.has_head && !config.tie_word_embeddings {
             return Err(unsupported(what("a head of its own"), "the embedding as the head"));
         }
-        if !found.has_rope_scaling && config.rope.scaling != RopeScaling::None {
+        let has_biases = config.attention_bias || config.output_bias || config.mlp_bias;
+        if has_biases && !found.has_biases {
+            return Err(unsupported(what("biases of projections"), "projections without them"));
+        }
+        let fits = match config.rope.scaling {
+            RopeScaling::None => true,
+            RopeScaling::Linear { .. } => found.scaling != Scaling::Unscaled,
+            _ => found.scaling == Scaling::Llama3,
+        };
+        if !fits {
             return Err(unsupported(what("scaled rotary frequencies"), "unscaled ones"));
+        }
+        if let Some(windows) = &found.windows
+            && let Some((found, wanted)) = windows.misfit(config)
+        {
+            return Err(unsupported(what(&found), &wanted));
         }
         Ok(found)
     }
 
     /// What a reader of the file computes differently, in sentences.
     pub(super) fn differences(config: &ModelConfig) -> Vec<String> {
-        let window = config.sliding_window.filter(|window| *window < config.max_position_embeddings);
+        let has_none = Self::of(config).is_ok_and(|found| found.windows.is_none());
+        let window =
+            config.sliding_window.filter(|window| has_none && *window < config.max_position_embeddings);
         let note = window.map(|window| {
             format!(
                 "llama.cpp has no sliding window for {}: texts of more than {window} tokens differ",
@@ -156,20 +235,66 @@ impl Architecture {
             metadata.push((key("rope.scaling.type"), "linear".into()));
             metadata.push((key("rope.scaling.factor"), float(factor)));
         }
+        if self.windows.is_some() {
+            metadata
+                .extend(config.sliding_window.map(|window| (key("attention.sliding_window"), size(window))));
+            let caps = [
+                ("attn_logit_softcapping", config.attn_logit_softcapping),
+                ("final_logit_softcapping", config.final_logit_softcapping),
+            ];
+            metadata.extend(caps.into_iter().filter_map(|(name, cap)| Some((key(name), float(cap?)))));
+        }
         metadata
+    }
+
+    /// GGUF's name of a parameter (`model.layers.0.mlp.up_proj.weight` to `blk.0.ffn_up.weight`), or of a module without
+    /// the last part.
+    pub(super) fn name_of(&self, parameter: &str) -> Option<String> {
+        if let Some(block) = parameter.strip_prefix("model.layers.") {
+            let (number, rest) = block.split_once('.')?;
+            let (module, end) = renamed(rest, self.block)?;
+            return Some(format!("blk.{number}.{module}{end}"));
+        }
+        let (module, end) = renamed(parameter, &OUTSIDE)?;
+        Some(format!("{module}{end}"))
     }
 }
 
-/// GGUF's name of a parameter (`model.layers.0.mlp.up_proj.weight` to `blk.0.ffn_up.weight`), or of a module without
-/// the last part.
-pub(super) fn name_of(parameter: &str) -> Option<String> {
-    if let Some(block) = parameter.strip_prefix("model.layers.") {
-        let (number, rest) = block.split_once('.')?;
-        let (module, end) = renamed(rest, &BLOCK)?;
-        return Some(format!("blk.{number}.{module}{end}"));
+impl Windows {
+    /// What of the configuration llama.cpp has built in otherwise, and what it has.
+    fn misfit(&self, config: &ModelConfig) -> Option<(String, String)> {
+        let layers = config.num_hidden_layers;
+        let is_full = |layer: usize| (layer + 1).is_multiple_of(self.period);
+        let same = (0..layers).all(|layer| (config.layer_types[layer] == LayerType::Full) == is_full(layer));
+        if !same || config.sliding_window.is_none() {
+            let wanted = format!("a window in all layers but every {}th", self.period);
+            return Some((format!("the layers {:?}", config.layer_types), wanted));
+        }
+        let width = match layers == self.layers_of_27b {
+            true => config.hidden_size / config.num_attention_heads,
+            false => config.head_dim,
+        };
+        let scale = (width as f64).sqrt().recip();
+        if (config.attention_scale - scale).abs() > 1e-6 * scale {
+            let found = format!("scores that are multiplied with {}", config.attention_scale);
+            return Some((found, format!("{scale}, of query_pre_attn_scalar = {width}")));
+        }
+        if config.attn_logit_softcapping.is_some() != self.caps_scores {
+            let found = format!("attn_logit_softcapping = {:?}", config.attn_logit_softcapping);
+            return Some((found, if self.caps_scores { "a number" } else { "none" }.to_owned()));
+        }
+        if self.caps_scores && config.final_logit_softcapping.is_none() {
+            return Some(("no final_logit_softcapping".to_owned(), "a number".to_owned()));
+        }
+        let local = config.sliding_rope.as_ref();
+        if local.is_some_and(|rope| rope.theta != LOCAL_THETA || rope.scaling != RopeScaling::None) {
+            return Some((
+                format!("{local:?} in layers with a window"),
+                format!("theta {LOCAL_THETA}, unscaled"),
+            ));
+        }
+        None
     }
-    let (module, end) = renamed(parameter, &OUTSIDE)?;
-    Some(format!("{module}{end}"))
 }
 
 /// The new name of the module that `path` begins with, and what follows it: nothing, or a point and one more part.
@@ -254,7 +379,13 @@ mod tests {
             ("model.layers", None),
         ];
         for (from, to) in cases {
-            assert_eq!(name_of(from).as_deref(), to, "{from}");
+            assert_eq!(LLAMA.name_of(from).as_deref(), to, "{from}");
         }
+        let gemma2 = ARCHITECTURES.iter().find(|row| row.model_type == "gemma2");
+        let behind = "model.layers.0.post_attention_layernorm.weight";
+        assert_eq!(
+            gemma2.and_then(|row| row.name_of(behind)).as_deref(),
+            Some("blk.0.post_attention_norm.weight")
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burnisher_kernels::NormWeight;
 
-use super::architecture::{Architecture, name_of, rope_factors};
+use super::architecture::{Architecture, rope_factors};
 use super::convert::{Change, Converted, RowOrder, dtype_of, stored_as};
 use super::{GgmlType, GgufValue, vocabulary, write};
 use crate::checkpoint::{Checkpoint, TensorEntry};
@@ -74,7 +74,7 @@ pub struct GgufReport {
 }
 
 /// Writes the model in `dir` (config.json, dense weights, tokenizer and chat template) as a GGUF file for llama.cpp: of
-/// the families Llama, Mistral, Gemma (the first) and Qwen 2, with a SentencePiece-like or a byte-level BPE tokenizer.
+/// the families Llama, Mistral, Gemma 1, 2 and 3 (text), Qwen 2 and 3, with a SentencePiece-like or a byte-level BPE tokenizer.
 ///
 /// Weights are read while they are written, a row at a time. Q and K of a Llama change the order of their rows, since
 /// llama.cpp turns neighbouring elements where Hugging Face turns the halves of a head; Gemma's norms have 1 added; a
@@ -108,7 +108,7 @@ pub fn export_gguf(
         tensors.push(kept("rope_freqs.weight".to_owned(), GgmlType::F32, entry));
     }
     for expected in layout::expected(&config) {
-        let Some(name) = name_of(&expected.name) else {
+        let Some(name) = architecture.name_of(&expected.name) else {
             return Err(no_name(&expected.name));
         };
         if config.tie_word_embeddings && expected.name.starts_with(layout::HEAD) {
