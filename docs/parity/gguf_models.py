@@ -6,9 +6,9 @@ Gemma 2 and 3 have query_pre_attn_scalar = head_dim, a window of 8 tokens and Ge
 has built in; Qwen 3 its norms of queries and keys. Weights are random, the tokenizer is the one of the first directory.
 Writes OUT/models/NAME and OUT/base/NAME.{json,safetensors}, as check_gguf.py and check_llama_cpp.py want them:
 
-    burnisher export OUT/models/NAME --gguf --dtype f32 --out OUT/NAME
-    python3 docs/parity/check_gguf.py OUT/NAME/model.gguf OUT/models/NAME
-    python3 docs/parity/check_llama_cpp.py OUT/NAME/model.gguf OUT/base/NAME.json
+    burnisher export OUT/models/NAME --dtype f32 --gguf f32 --out OUT/NAME
+    python3 docs/parity/check_gguf.py OUT/NAME/NAME-F32.gguf OUT/models/NAME
+    python3 docs/parity/check_llama_cpp.py OUT/NAME/NAME-F32.gguf OUT/base/NAME.json
 """
 import json
 import pathlib
