@@ -67,9 +67,12 @@ def main():
         model = peft.PeftModel.from_pretrained(base, path).eval()
         # PEFT's own adapter of the same variant says which tensors there are.
         theirs = args.fixtures / "peft" / model_name / variant
+        if not theirs.exists():
+            theirs = root / "crates/train/tests/fixtures/peft_more" / model_name / variant.replace("_after", "/after")
         wanted = set(safetensors.torch.load_file(theirs / "adapter_model.safetensors"))
         found = set(safetensors.torch.load_file(path / "adapter_model.safetensors"))
-        unexpected = sorted(results[-1].unexpected_keys)
+        # Virtual tokens PEFT gives to its prompt encoder by itself, and then calls them unexpected, in its own files too.
+        unexpected = sorted(set(results[-1].unexpected_keys) - {"prompt_embeddings"})
         missing = sorted(key for key in results[-1].missing_keys if ".default" in key)
         with torch.no_grad():
             logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[0]

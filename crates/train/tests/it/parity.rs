@@ -161,25 +161,52 @@ fn logits_losses_and_gradients_equal_peft() {
 
 #[test]
 fn an_adapter_written_again_is_the_adapter_that_was_read() {
+    let temporary = tempfile::tempdir().unwrap();
+    // docs/parity/exchange_adapters.py reads them from a folder of its own.
+    let out = || {
+        let given = std::env::var_os("BURNISHER_PARITY_OUT").map(std::path::PathBuf::from);
+        given.unwrap_or_else(|| temporary.path().to_owned())
+    };
     for (model_name, variant) in variants() {
         let Some((model, config)) = load(model_name, variant) else { continue };
-        let dir = tempfile::tempdir().unwrap();
-        // docs/parity/exchange_adapters.py reads them from a folder of its own.
-        let out = std::env::var_os("BURNISHER_PARITY_OUT").map(std::path::PathBuf::from);
-        let dir = out.map_or(dir.path().to_owned(), |out| out.join(model_name).join(variant));
+        let dir = out().join(model_name).join(variant);
         save_peft(&model, &config, &dir).unwrap();
         let file = "adapter_model.safetensors";
-        let (got, want) =
-            (Tensors::read(dir.join(file)), Tensors::read(variant_file(model_name, variant, file).unwrap()));
-        assert_eq!(
-            got.names().collect::<Vec<_>>(),
-            want.names().collect::<Vec<_>>(),
-            "{model_name}/{variant}"
-        );
-        for name in want.names() {
-            assert_eq!(got.floats(name), want.floats(name), "{model_name}/{variant} {name}");
-            assert_eq!(got.shape(name), want.shape(name), "{model_name}/{variant} {name}");
+        let want = Tensors::read(variant_file(model_name, variant, file).unwrap());
+        assert_same_tensors(&Tensors::read(dir.join(file)), &want, &format!("{model_name}/{variant}"));
+    }
+    for (model_name, variant) in MORE {
+        if !fixture(&format!("models/{model_name}/config.json")).exists() {
+            continue;
         }
+        let theirs =
+            format!("{}/tests/fixtures/peft_more/{model_name}/{variant}", env!("CARGO_MANIFEST_DIR"));
+        let (model, config, _) = load_peft(&theirs, base(model_name), false, &device()).unwrap();
+        let out = out().join(model_name).join(variant.replace('/', "_"));
+        save_peft(&model, &config, &out).unwrap();
+        let [got, want] =
+            [out, theirs.into()].map(|dir| Tensors::read(dir.join("adapter_model.safetensors")));
+        assert_same_tensors(&got, &want, &format!("{model_name}/{variant}"));
+    }
+}
+
+/// Adapters with reference logits beside those of `../shared`.
+const MORE: [(&str, &str); 8] = [
+    ("llama2", "adalora"),
+    ("llama2", "adalora/after_10_steps"),
+    ("llama2", "orthogonal"),
+    ("llama2", "prefix_projection"),
+    ("llama2", "prefix_tuning"),
+    ("llama2", "prompt_tuning"),
+    ("mistral", "prefix_tuning"),
+    ("gemma2", "prefix_tuning"),
+];
+
+fn assert_same_tensors(got: &Tensors, want: &Tensors, what: &str) {
+    assert_eq!(got.names().collect::<Vec<_>>(), want.names().collect::<Vec<_>>(), "{what}");
+    for name in want.names() {
+        assert_eq!(got.floats(name), want.floats(name), "{what} {name}");
+        assert_eq!(got.shape(name), want.shape(name), "{what} {name}");
     }
 }
 
