@@ -665,6 +665,21 @@ fn what_ggml_cannot_hold_is_not_written() {
     }
 }
 
+/// Found by the fuzz target `gguf`: no element, but dimensions whose product does not fit.
+#[test]
+fn a_shape_that_fits_only_by_its_zero_is_refused() {
+    let found: [u8; 134] = [
+        71, 71, 85, 70, 3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0,
+        103, 101, 110, 101, 114, 71, 85, 70, 3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 95, 136, 230, 74, 24, 168, 180, 210, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 7, 0, 0, 0, 102, 108, 111, 0,
+    ];
+    let error = GgufFile::from_bytes(found.to_vec().into(), "a.gguf").err();
+    let error = error.map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("has the shape [") && error.contains('0'), "{error}");
+}
+
 #[test]
 fn lies_are_named() {
     let good = written();

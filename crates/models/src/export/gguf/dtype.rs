@@ -62,6 +62,8 @@ impl GgmlType {
     /// blocks, or the size does not fit into memory.
     pub fn bytes_of(self, shape: &[usize]) -> Option<usize> {
         let &(_, _, _, _, block, bytes) = self.row();
+        // Whoever multiplies the dimensions in another order meets the 0 last.
+        shape.iter().filter(|&&dim| dim != 0).try_fold(1_usize, |count, &dim| count.checked_mul(dim))?;
         let row = shape.last().copied().unwrap_or(1);
         let blocks =
             shape.iter().rev().skip(1).try_fold(row / block, |blocks, &dim| blocks.checked_mul(dim))?;
