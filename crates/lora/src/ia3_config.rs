@@ -1,11 +1,11 @@
 //! The configuration of (IA)³, with PEFT's fields and defaults.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     LoraError, TargetModules,
     config_json::{Fields, exclude_from_json, shown, target_from_json, target_to_json, texts, written},
-    peft_fields::{PeftFields, check_modules, check_off},
+    peft_fields::{PeftFields, check_modules, check_off, peft_fields},
     target::Defaults,
 };
 
@@ -73,11 +73,6 @@ impl Ia3Config {
         self.modules_to_save.as_deref()
     }
 
-    /// Fields of the file this was read from that PEFT 0.21 does not know.
-    pub fn extra(&self) -> &Map<String, Value> {
-        &self.fields.extra
-    }
-
     /// Sets which modules are adapted.
     pub fn with_target_modules(mut self, target_modules: TargetModules) -> Self {
         self.target_modules = Some(target_modules);
@@ -103,17 +98,7 @@ impl Ia3Config {
         self
     }
 
-    /// Sets PEFT's task type.
-    pub fn with_task_type(mut self, task_type: impl Into<String>) -> Self {
-        self.fields.task_type = Some(task_type.into());
-        self
-    }
-
-    /// Sets where the base model came from.
-    pub fn with_base_model_name_or_path(mut self, base: impl Into<String>) -> Self {
-        self.fields.base_model_name_or_path = Some(base.into());
-        self
-    }
+    peft_fields!();
 
     /// Checks every field by itself and the rules between fields that PEFT 0.21 enforces.
     ///

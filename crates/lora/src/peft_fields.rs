@@ -65,6 +65,29 @@ impl PeftFields {
     }
 }
 
+/// What every configuration with `fields: PeftFields` lets read and set of them.
+macro_rules! peft_fields {
+    () => {
+        /// Fields of the file this was read from that PEFT 0.21 does not know.
+        pub fn extra(&self) -> &serde_json::Map<String, serde_json::Value> {
+            &self.fields.extra
+        }
+
+        /// Sets PEFT's task type.
+        pub fn with_task_type(mut self, task_type: impl Into<String>) -> Self {
+            self.fields.task_type = Some(task_type.into());
+            self
+        }
+
+        /// Sets where the base model came from.
+        pub fn with_base_model_name_or_path(mut self, base: impl Into<String>) -> Self {
+            self.fields.base_model_name_or_path = Some(base.into());
+            self
+        }
+    };
+}
+pub(crate) use peft_fields;
+
 /// # Errors
 /// [`LoraError::Config`] for an empty list or a text that is no regular expression.
 pub(crate) fn check_modules(field: &str, modules: Option<&TargetModules>) -> Result<(), LoraError> {

@@ -1,11 +1,11 @@
 //! The configuration of prefix tuning, with PEFT's fields and defaults.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     LoraError,
     config_json::{Fields, count, shown, text, written},
-    peft_fields::PeftFields,
+    peft_fields::{PeftFields, peft_fields},
     virtual_tokens::VirtualTokenFields,
 };
 
@@ -57,28 +57,13 @@ impl PrefixTuningConfig {
         self.prefix_projection
     }
 
-    /// Fields of the file this was read from that PEFT 0.21 does not know.
-    pub fn extra(&self) -> &Map<String, Value> {
-        &self.fields.extra
-    }
-
     /// Sets whether keys and values start as zeros.
     pub fn with_zero_init(mut self, zero_init: bool) -> Self {
         self.zero_init = zero_init;
         self
     }
 
-    /// Sets PEFT's task type.
-    pub fn with_task_type(mut self, task_type: impl Into<String>) -> Self {
-        self.fields.task_type = Some(task_type.into());
-        self
-    }
-
-    /// Sets where the base model came from.
-    pub fn with_base_model_name_or_path(mut self, base: impl Into<String>) -> Self {
-        self.fields.base_model_name_or_path = Some(base.into());
-        self
-    }
+    peft_fields!();
 
     /// Checks every field by itself.
     ///

@@ -1,11 +1,11 @@
 //! The configuration of prompt tuning, with PEFT's fields and defaults.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     LoraError,
     config_json::{Fields, shown, text, written},
-    peft_fields::PeftFields,
+    peft_fields::{PeftFields, peft_fields},
     virtual_tokens::VirtualTokenFields,
 };
 
@@ -79,28 +79,13 @@ impl PromptTuningConfig {
         &self.init
     }
 
-    /// Fields of the file this was read from that PEFT 0.21 does not know.
-    pub fn extra(&self) -> &Map<String, Value> {
-        &self.fields.extra
-    }
-
     /// Sets what the virtual tokens start with.
     pub fn with_init(mut self, init: PromptTuningInit) -> Self {
         self.init = init;
         self
     }
 
-    /// Sets PEFT's task type.
-    pub fn with_task_type(mut self, task_type: impl Into<String>) -> Self {
-        self.fields.task_type = Some(task_type.into());
-        self
-    }
-
-    /// Sets where the base model came from.
-    pub fn with_base_model_name_or_path(mut self, base: impl Into<String>) -> Self {
-        self.fields.base_model_name_or_path = Some(base.into());
-        self
-    }
+    peft_fields!();
 
     /// Checks every field by itself and the rules between fields that PEFT 0.21 enforces.
     ///

@@ -6,7 +6,10 @@ use burn::{
 };
 use burnisher_kernels::{DropoutKeys, FrozenWeight, LoraFactors, SharedInput, linear, lora_linear};
 
-use super::{Folded, lora::stream};
+use super::{
+    Folded,
+    lora::{Options, stream},
+};
 use crate::{ParameterMut, projection::trainable};
 
 /// `y = x·Wᵀ + s·((dropout(x)·(E ⊙ A)ᵀ)·Bᵀ)`: the right singular vectors `A [r, in]`, the singular values `E [r, 1]`
@@ -19,13 +22,6 @@ pub struct AdaLoraAdapter {
     b: Param<Tensor<2>>,
     #[module(skip)]
     options: Options,
-}
-
-#[derive(Clone, Debug)]
-struct Options {
-    scaling: f64,
-    dropout: f64,
-    stream: u64,
 }
 
 impl AdaLoraAdapter {

@@ -26,11 +26,11 @@ pub struct LoraAdapter {
 }
 
 #[derive(Clone, Debug)]
-struct Options {
-    scaling: f64,
-    dropout: f64,
+pub(super) struct Options {
+    pub(super) scaling: f64,
+    pub(super) dropout: f64,
     /// Distinguishes this module's dropout from other modules'.
-    stream: u64,
+    pub(super) stream: u64,
 }
 
 impl LoraAdapter {

@@ -34,6 +34,15 @@ const LORA_FIELDS: &[&str] = &[
     "modules_to_save",
 ];
 
+/// Sets on a configuration what is given.
+macro_rules! with_given {
+    ($config:ident, $($value:expr => $with:ident,)+) => {
+        $(if let Some(value) = $value {
+            $config = $config.$with(value);
+        })+
+    };
+}
+
 impl RunConfig {
     /// The type that the model computes in: what `train.fp16` or `train.bf16` says, else `model.dtype`.
     pub fn compute_dtype(&self) -> ComputeDtype {
@@ -131,18 +140,12 @@ impl LoraSection {
 
     fn to_ia3_config(&self) -> Ia3Config {
         let mut config = Ia3Config::new().with_task_type("CAUSAL_LM");
-        if let Some(targets) = &self.target_modules {
-            config = config.with_target_modules(targets.into());
-        }
-        if let Some(targets) = &self.exclude_modules {
-            config = config.with_exclude_modules(targets.into());
-        }
-        if let Some(modules) = &self.feedforward_modules {
-            config = config.with_feedforward_modules(modules.into());
-        }
-        if let Some(modules) = &self.modules_to_save {
-            config = config.with_modules_to_save(modules.clone());
-        }
+        with_given!(config,
+            targets(&self.target_modules) => with_target_modules,
+            targets(&self.exclude_modules) => with_exclude_modules,
+            targets(&self.feedforward_modules) => with_feedforward_modules,
+            self.modules_to_save.clone() => with_modules_to_save,
+        );
         config
     }
 
@@ -154,15 +157,11 @@ impl LoraSection {
             .with_save_projection(self.save_projection)
             .with_bias(self.bias.into())
             .with_task_type("CAUSAL_LM");
-        if let Some(targets) = &self.target_modules {
-            config = config.with_target_modules(targets.into());
-        }
-        if let Some(layers) = &self.layers_to_transform {
-            config = config.with_layers_to_transform(layers.clone());
-        }
-        if let Some(modules) = &self.modules_to_save {
-            config = config.with_modules_to_save(modules.clone());
-        }
+        with_given!(config,
+            targets(&self.target_modules) => with_target_modules,
+            self.layers_to_transform.clone() => with_layers_to_transform,
+            self.modules_to_save.clone() => with_modules_to_save,
+        );
         config
     }
 
@@ -179,18 +178,12 @@ impl LoraSection {
             .with_betas(self.beta1, self.beta2)
             .with_orth_reg_weight(self.orth_reg_weight)
             .with_task_type("CAUSAL_LM");
-        if let Some(targets) = &self.target_modules {
-            config = config.with_target_modules(targets.into());
-        }
-        if let Some(targets) = &self.exclude_modules {
-            config = config.with_exclude_modules(targets.into());
-        }
-        if let Some(layers) = &self.layers_to_transform {
-            config = config.with_layers_to_transform(layers.clone());
-        }
-        if let Some(modules) = &self.modules_to_save {
-            config = config.with_modules_to_save(modules.clone());
-        }
+        with_given!(config,
+            targets(&self.target_modules) => with_target_modules,
+            targets(&self.exclude_modules) => with_exclude_modules,
+            self.layers_to_transform.clone() => with_layers_to_transform,
+            self.modules_to_save.clone() => with_modules_to_save,
+        );
         config
     }
 
@@ -208,21 +201,13 @@ impl LoraSection {
             .with_lora_fa(self.lora_fa)
             .with_init_lora_weights(self.init_lora_weights.into())
             .with_task_type("CAUSAL_LM");
-        if let Some(targets) = &self.target_modules {
-            config = config.with_target_modules(targets.into());
-        }
-        if let Some(targets) = &self.exclude_modules {
-            config = config.with_exclude_modules(targets.into());
-        }
-        if let Some(layers) = &self.layers_to_transform {
-            config = config.with_layers_to_transform(layers.clone());
-        }
-        if let Some(tokens) = &self.trainable_token_indices {
-            config = config.with_trainable_token_indices(tokens.iter().copied());
-        }
-        if let Some(modules) = &self.modules_to_save {
-            config = config.with_modules_to_save(modules.clone());
-        }
+        with_given!(config,
+            targets(&self.target_modules) => with_target_modules,
+            targets(&self.exclude_modules) => with_exclude_modules,
+            self.layers_to_transform.clone() => with_layers_to_transform,
+            self.trainable_token_indices.clone() => with_trainable_token_indices,
+            self.modules_to_save.clone() => with_modules_to_save,
+        );
         config
     }
 }
@@ -257,6 +242,10 @@ impl Targets {
     pub fn is_all_linear(&self) -> bool {
         matches!(self, Self::Pattern(text) if text.eq_ignore_ascii_case("all-linear"))
     }
+}
+
+fn targets(given: &Option<Targets>) -> Option<TargetModules> {
+    given.as_ref().map(Into::into)
 }
 
 impl From<&Targets> for TargetModules {
