@@ -1,6 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 /// Where a record was read: a file and a 1-based line.
 ///
 /// In a `.json` file that holds one array, `line` is the line on which the element begins.
@@ -79,6 +81,15 @@ impl Shape {
         }
     }
 
+    /// The columns that a record of this shape takes from an object.
+    pub(crate) fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Messages => &["messages", "conversations"],
+            Self::Alpaca => &["instruction", "input", "output"],
+            _ => self.required_columns(),
+        }
+    }
+
     /// Every canonical column, to which a [`ColumnMap`](crate::ColumnMap) may assign a column of the file.
     pub(crate) fn canonical_columns() -> &'static [&'static str] {
         &["messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text"]
@@ -143,12 +154,14 @@ pub struct Record {
     pub body: Body,
     /// Where it was read.
     pub origin: Origin,
+    /// The columns of its object that its shape does not know, in the file's order: labels, groups, times, sources.
+    pub extra: Map<String, Value>,
 }
 
 impl Record {
-    /// A record from its two parts.
+    /// A record from its two parts, without further columns.
     pub fn new(body: Body, origin: Origin) -> Self {
-        Self { body, origin }
+        Self { body, origin, extra: Map::new() }
     }
 
     /// The shape of the record.

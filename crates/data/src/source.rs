@@ -36,7 +36,8 @@ use jsonl::Elements;
 /// | alpaca | `instruction`, `output`, optional `input` | the output |
 /// | text | `text` | all of it |
 ///
-/// Other column names are mapped with [`ColumnMap`]; columns that no shape knows are ignored.
+/// Other column names are mapped with [`ColumnMap`]; columns that the shape does not know are kept in
+/// [`Record::extra`].
 #[derive(Debug, Clone)]
 pub struct Source {
     path: PathBuf,
@@ -148,7 +149,12 @@ impl Records {
         };
         self.shape = Some(shape);
         let body = shape::body(shape, &mut object, &self.columns, &origin)?;
-        Ok(Record { body, origin })
+        for name in shape.columns() {
+            if let Some(column) = self.columns.find(&object, name) {
+                object.shift_remove(column);
+            }
+        }
+        Ok(Record { body, origin, extra: object })
     }
 }
 
