@@ -19,6 +19,15 @@ pub enum DataError {
         source: io::Error,
     },
 
+    /// A file or directory could not be written.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
     /// A line (or element) is not valid JSON. A truncated last line ends up here too.
     #[error("{origin}: not valid JSON: {message}")]
     Json {
@@ -131,6 +140,15 @@ pub enum DataError {
         second: String,
         /// The column of the file.
         column: String,
+    },
+
+    /// A column that is to be counted is in no record.
+    #[error("labels: no record has a column {found:?}; columns beyond the records' shape: {}", list(.columns))]
+    UnknownLabel {
+        /// The column that was named.
+        found: String,
+        /// The columns that there are.
+        columns: Vec<String>,
     },
 
     /// A chat role is none of the known spellings.

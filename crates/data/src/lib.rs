@@ -25,6 +25,7 @@
 #![deny(missing_docs)]
 
 mod batch;
+mod card;
 mod dedup;
 mod encode;
 mod error;
@@ -41,6 +42,10 @@ mod template;
 mod tokenizer;
 
 pub use batch::{BatchConfig, Batches, TokenBatch};
+pub use card::{
+    Advice, Balance, Bar, CardConfig, CardLeak, CardSample, CardSet, DataCard, Distribution, LeakCount,
+    SetCard, TokenCount, VocabularyCoverage, Weight,
+};
 pub use dedup::{DuplicatePair, DuplicateReport, remove_exact_duplicates};
 pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;

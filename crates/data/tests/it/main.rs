@@ -1,6 +1,7 @@
 //! Integration tests.
 
 mod batch;
+mod card;
 mod dedup;
 mod encode;
 mod leak;
