@@ -42,6 +42,7 @@
 #![deny(missing_docs)]
 
 mod bleu;
+mod bm25;
 mod bootstrap;
 mod compare;
 mod entities;
@@ -59,6 +60,7 @@ mod squad;
 mod text;
 
 pub use bleu::{Bleu, BleuConfig, BleuCounts, BleuScore, BleuTokenizer, Smoothing, reference_lists};
+pub use bm25::{Bm25, Bm25Config, Bm25Hit, passages};
 pub use bootstrap::{
     BootstrapConfig, Estimate, PairedEstimate, Resample, bootstrap, mean, mean_interval, paired_bootstrap,
 };

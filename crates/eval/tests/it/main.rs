@@ -1,6 +1,7 @@
 //! Integration tests against reference values of the Python tools (`docs/parity/README.md`).
 
 mod bleu;
+mod bm25;
 mod bootstrap;
 mod compare;
 mod entities;
