@@ -35,7 +35,7 @@ pub struct Distribution {
     pub p99: usize,
     /// The greatest value.
     pub max: usize,
-    /// Bars of equal, round width up to the quantile of 0.99, and an open one for the rest.
+    /// Bars of equal, round width from the least value to the quantile of 0.99, and an open one for the rest.
     pub histogram: Vec<Bar>,
 }
 
@@ -60,12 +60,13 @@ impl Distribution {
     }
 }
 
-/// The bars of sorted values.
+/// The bars of sorted values, the closed ones from the least value to `end`.
 fn histogram(values: &[usize], end: usize) -> Vec<Bar> {
-    let width = round_width(end / BARS + 1);
+    let least = values.first().map_or(0, |least| *least);
+    let width = round_width((end - least) / BARS + 1);
     let closed = end / width + 1;
     let below = |limit: usize| values.partition_point(|value| *value < limit);
-    let mut bars: Vec<Bar> = (0..closed)
+    let mut bars: Vec<Bar> = (least / width..closed)
         .map(|bar| (bar * width, (bar + 1) * width))
         .map(|(from, to)| Bar { from, to: Some(to), count: below(to) - below(from) })
         .collect();

@@ -51,10 +51,7 @@ fn quantiles_and_bars_are_those_of_the_values() {
     assert_eq!((d.min, d.p5, d.median, d.p95, d.p99, d.max, d.total), (1, 1, 3, 4, 4, 1000, 1010));
     let bars: Vec<(usize, Option<usize>, usize)> =
         d.histogram.iter().map(|bar| (bar.from, bar.to, bar.count)).collect();
-    assert_eq!(
-        bars,
-        [(0, Some(1), 0), (1, Some(2), 1), (2, Some(3), 1), (3, Some(4), 1), (4, Some(5), 1), (5, None, 1)]
-    );
+    assert_eq!(bars, [(1, Some(2), 1), (2, Some(3), 1), (3, Some(4), 1), (4, Some(5), 1), (5, None, 1)]);
 }
 
 #[test]
