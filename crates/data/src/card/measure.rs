@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::distribution::Distribution;
 use super::{CardConfig, CardSet, SAMPLE_CHARACTERS, words};
-use crate::dedup::remove_exact_duplicates;
+use crate::dedup::{NearDuplicateConfig, near_duplicates, remove_exact_duplicates};
 use crate::encode::{EncodeConfig, Encoder, Outcome};
 use crate::error::DataError;
 use crate::record::Record;
@@ -230,8 +230,10 @@ fn tokens(
 }
 
 /// `(records like an earlier one, records of the largest group)`.
-fn near(_texts: &[String], _config: &CardConfig) -> Result<(usize, usize), DataError> {
-    Ok((0, 0))
+fn near(texts: &[String], config: &CardConfig) -> Result<(usize, usize), DataError> {
+    let clusters = near_duplicates(texts, &NearDuplicateConfig::new(config.near_threshold))?;
+    let repeats = clusters.of.iter().enumerate().filter(|(at, first)| at != *first).count();
+    Ok((repeats, clusters.sizes().into_iter().max().unwrap_or(0)))
 }
 
 fn languages(texts: &[String]) -> Vec<(String, usize)> {

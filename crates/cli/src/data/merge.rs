@@ -1,0 +1,22 @@
+use std::path::PathBuf;
+
+use burnisher::data::merge_shards;
+use clap::Args;
+
+use crate::Outcome;
+
+#[derive(Args)]
+pub(crate) struct MergeArgs {
+    /// What each process wrote, in any order; beside each stands its `.places`.
+    #[arg(required = true, value_name = "FILE")]
+    shards: Vec<PathBuf>,
+    /// Where the records go, in the order of the source.
+    #[arg(short, long)]
+    out: PathBuf,
+}
+
+pub(crate) fn run(args: &MergeArgs) -> Outcome {
+    let records = merge_shards(&args.shards, &args.out)?;
+    println!("{records} records of {} shards in {}", args.shards.len(), args.out.display());
+    Ok(())
+}
