@@ -19,6 +19,15 @@ pub enum DataError {
         source: io::Error,
     },
 
+    /// A file or directory could not be written.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
     /// A line (or element) is not valid JSON. A truncated last line ends up here too.
     #[error("{origin}: not valid JSON: {message}")]
     Json {
@@ -234,6 +243,24 @@ pub enum DataError {
         groups: usize,
         /// Records in the smallest group.
         smallest: usize,
+    },
+
+    /// A file of signatures is not one, or was changed.
+    #[error("signature file {}: {message}", .path.display())]
+    SignatureFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// Signatures that were made with different parameters cannot be compared.
+    #[error("signatures made by {found} cannot be compared with signatures made by {wanted}")]
+    SketchMismatch {
+        /// The parameters that were found.
+        found: String,
+        /// The parameters that were wanted.
+        wanted: String,
     },
 
     /// A step left no record.

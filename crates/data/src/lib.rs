@@ -41,7 +41,12 @@ mod template;
 mod tokenizer;
 
 pub use batch::{BatchConfig, Batches, TokenBatch};
-pub use dedup::{DuplicatePair, DuplicateReport, remove_exact_duplicates};
+pub use dedup::{
+    Bands, Clusters, DuplicatePair, DuplicateReport, HashFamily, Keep, MinHash, MinHashConfig, MinHasher,
+    NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, Shard, ShingleUnit, Shingling,
+    SignatureIndex, SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands,
+    remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text,
+};
 pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
 pub use leak::{LeakConfig, LeakPair, LeakReport, find_leaks};
