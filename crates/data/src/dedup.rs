@@ -1,3 +1,21 @@
+mod bands;
+mod cluster;
+mod disjoint;
+mod file;
+mod index;
+mod minhash;
+mod mt19937;
+mod near;
+mod permute;
+mod remove;
+mod shard;
+mod shingle;
+mod signatures;
+mod simhash;
+mod simplify;
+mod sketch;
+mod words;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
@@ -7,7 +25,20 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::record::{Origin, Record};
 
-/// Pairs that a [`DuplicateReport`] lists; the rest is only counted.
+pub use bands::{Bands, optimal_bands};
+pub use cluster::Clusters;
+pub use index::SignatureIndex;
+pub use minhash::{HashFamily, MinHash, MinHashConfig, MinHasher};
+pub use near::{Keep, NearDuplicateConfig, Verify, near_duplicates};
+pub use remove::{NearDuplicatePair, NearDuplicateReport, remove_near_duplicates};
+pub use shard::Shard;
+pub use shingle::{ShingleUnit, Shingling, exact_jaccard};
+pub use simhash::{SimHashConfig, sim_hash};
+pub use simplify::simplify_text;
+pub use sketch::Sketch;
+pub use words::WordRule;
+
+/// Pairs that a report lists; the rest is only counted.
 const LISTED: usize = 20;
 
 /// A record that was removed and the one it repeats.
@@ -37,11 +68,15 @@ impl fmt::Display for DuplicateReport {
         for pair in &self.pairs {
             write!(f, "\n  {} repeats {}", pair.removed, pair.kept)?;
         }
-        let more = self.removed - self.pairs.len().min(self.removed);
-        if more > 0 {
-            write!(f, "\n  and {more} more")?;
-        }
-        Ok(())
+        write_more(f, self.removed, self.pairs.len())
+    }
+}
+
+/// Writes how many of `all` were not listed, if any.
+fn write_more(f: &mut fmt::Formatter<'_>, all: usize, listed: usize) -> fmt::Result {
+    match all.saturating_sub(listed) {
+        0 => Ok(()),
+        more => write!(f, "\n  and {more} more"),
     }
 }
 
@@ -61,20 +96,36 @@ impl fmt::Display for DuplicateReport {
 /// assert_eq!(report.removed, 1);
 /// ```
 pub fn remove_exact_duplicates(records: Vec<Record>) -> (Vec<Record>, DuplicateReport) {
+    remove_seen(records, &[], |_| unreachable!("there are no earlier records"))
+}
+
+/// Removes every record whose fingerprint is among the `known` ones or that repeats an earlier record.
+fn remove_seen(
+    records: Vec<Record>,
+    known: &[u128],
+    known_origin: impl Fn(usize) -> Origin,
+) -> (Vec<Record>, DuplicateReport) {
     let keys: Vec<u128> = records.par_iter().map(fingerprint).collect();
     let mut report = DuplicateReport { records: records.len(), removed: 0, pairs: Vec::new() };
-    let mut first: HashMap<u128, usize> = HashMap::with_capacity(records.len());
     let mut kept: Vec<Record> = Vec::with_capacity(records.len());
+    // The place among the known ones, then among those kept.
+    let mut first: HashMap<u128, usize> = HashMap::with_capacity(known.len() + records.len());
+    for (place, key) in known.iter().enumerate() {
+        first.entry(*key).or_insert(place);
+    }
     for (record, key) in records.into_iter().zip(keys) {
         match first.entry(key) {
             Entry::Vacant(entry) => {
-                entry.insert(kept.len());
+                entry.insert(known.len() + kept.len());
                 kept.push(record);
             }
             Entry::Occupied(entry) => {
                 report.removed += 1;
                 if report.pairs.len() < LISTED {
-                    let original = kept[*entry.get()].origin.clone();
+                    let original = match entry.get().checked_sub(known.len()) {
+                        Some(place) => kept[place].origin.clone(),
+                        None => known_origin(*entry.get()),
+                    };
                     report.pairs.push(DuplicatePair { kept: original, removed: record.origin });
                 }
             }

@@ -254,6 +254,24 @@ pub enum DataError {
         smallest: usize,
     },
 
+    /// A file of signatures is not one, or was changed.
+    #[error("signature file {}: {message}", .path.display())]
+    SignatureFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// Signatures that were made with different parameters cannot be compared.
+    #[error("signatures made by {found} cannot be compared with signatures made by {wanted}")]
+    SketchMismatch {
+        /// The parameters that were found.
+        found: String,
+        /// The parameters that were wanted.
+        wanted: String,
+    },
+
     /// A step left no record.
     #[error("nothing left: {step} left none of {records} records")]
     NothingLeft {

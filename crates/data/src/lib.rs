@@ -46,7 +46,7 @@ pub use card::{
     Advice, Balance, Bar, CardConfig, CardLeak, CardSample, CardSet, DataCard, Distribution, LeakCount,
     SetCard, TokenCount, VocabularyCoverage, Weight,
 };
-pub use dedup::{DuplicatePair, DuplicateReport, remove_exact_duplicates};
+pub use dedup::{Bands, Clusters, DuplicatePair, DuplicateReport, HashFamily, Keep, MinHash, MinHashConfig, MinHasher, NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, Shard, ShingleUnit, Shingling, SignatureIndex, SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands, remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text};
 pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
 pub use leak::{LeakConfig, LeakPair, LeakReport, find_leaks};

@@ -1,0 +1,220 @@
+use std::sync::LazyLock;
+
+use regex::Regex;
+use unicode_normalization::char::is_combining_mark;
+
+use super::simplify::simplify_text;
+
+/// What counts as a word of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum WordRule {
+    /// Runs of letters, digits, marks and `_`, lower-cased. In scripts that are written without spaces (Han, kana,
+    /// Thai, Lao, Khmer, Burmese) each letter is a word of its own.
+    #[default]
+    Letters,
+    /// `re.split(r"\W", text.lower())` of Python, without empty words, as text-dedup splits.
+    NonWord,
+    /// [`simplify_text`] split at white space. datatrove itself splits the simplified text with spaCy.
+    Simplified,
+}
+
+impl WordRule {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Letters => "letters",
+            Self::NonWord => "non-word",
+            Self::Simplified => "simplified",
+        }
+    }
+}
+
+/// The words of one text, in one buffer that is used again for the next text.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    /// The words, lower-cased, with one space between any two.
+    form: Vec<u8>,
+    /// Start and end of each word in `form`.
+    spans: Vec<(usize, usize)>,
+}
+
+impl Words {
+    /// Reads the words of `text`.
+    pub(crate) fn fill(&mut self, text: &str, rule: WordRule) {
+        self.clear();
+        match rule {
+            WordRule::Letters if text.is_ascii() => self.fill_ascii(text.as_bytes()),
+            WordRule::Letters => self.fill_letters(&text.to_lowercase()),
+            WordRule::NonWord => {
+                for word in PYTHON_WORD.find_iter(&text.to_lowercase()) {
+                    self.push(word.as_str().as_bytes());
+                }
+            }
+            WordRule::Simplified => {
+                for word in simplify_text(text).split_whitespace() {
+                    self.push(word.as_bytes());
+                }
+            }
+        }
+        self.form.truncate(self.spans.last().map_or(0, |span| span.1));
+    }
+
+    /// Reads a text that is too short for a shingle of words: lower-cased, white space collapsed, punctuation
+    /// kept, since without it `3 + 4` and `3 - 4` would be one text.
+    pub(crate) fn fill_whole(&mut self, text: &str) {
+        self.clear();
+        for word in text.to_lowercase().split_whitespace() {
+            self.push(word.as_bytes());
+        }
+        self.form.truncate(self.spans.last().map_or(0, |span| span.1));
+    }
+
+    /// All words, with one space between any two.
+    pub(crate) fn form(&self) -> &[u8] {
+        &self.form
+    }
+
+    /// Start and end of each word in [`form`](Self::form).
+    pub(crate) fn spans(&self) -> &[(usize, usize)] {
+        &self.spans
+    }
+
+    fn clear(&mut self) {
+        self.form.clear();
+        self.spans.clear();
+    }
+
+    fn push(&mut self, word: &[u8]) {
+        let start = self.form.len();
+        self.form.extend_from_slice(word);
+        self.close(start);
+    }
+
+    /// Ends the word that began at `start`, unless it is empty.
+    fn close(&mut self, start: usize) {
+        let end = self.form.len();
+        if end > start {
+            self.spans.push((start, end));
+            self.form.push(b' ');
+        }
+    }
+
+    fn fill_ascii(&mut self, text: &[u8]) {
+        self.form.reserve(text.len() + 1);
+        let mut start = 0;
+        for byte in text {
+            let lower = LOWER[usize::from(*byte)];
+            if lower != 0 {
+                self.form.push(lower);
+            } else if self.form.len() > start {
+                self.close(start);
+                start = self.form.len();
+            }
+        }
+        self.close(start);
+    }
+
+    fn fill_letters(&mut self, lower: &str) {
+        let mut start = 0;
+        let mut bytes = [0; 4];
+        // Whether the word that began is one letter of a script without spaces.
+        let mut lone = false;
+        for letter in lower.chars() {
+            let mark = is_combining_mark(letter);
+            let part = mark || letter.is_alphanumeric() || letter == '_';
+            let alone = part && !mark && is_unspaced(letter);
+            if self.form.len() > start && (!part || alone || (lone && !mark)) {
+                self.close(start);
+                start = self.form.len();
+            }
+            if part {
+                self.form.extend_from_slice(letter.encode_utf8(&mut bytes).as_bytes());
+                if !mark {
+                    lone = alone;
+                }
+            }
+        }
+        self.close(start);
+    }
+}
+
+/// The lower case of each ASCII byte that is part of a word, 0 for the others.
+static LOWER: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let letter = byte as u8;
+        if letter.is_ascii_alphanumeric() || letter == b'_' {
+            table[byte] = letter.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// Python's `\w`: letters, numbers and `_`, without marks.
+static PYTHON_WORD: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"[\p{L}\p{N}_]+").expect("the pattern is valid"));
+
+/// Whether the letter belongs to a script that is written without spaces between words.
+fn is_unspaced(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{e00}'..='\u{eff}'
+            | '\u{1000}'..='\u{109f}'
+            | '\u{1780}'..='\u{17ff}'
+            | '\u{3005}'..='\u{3007}'
+            | '\u{3040}'..='\u{30ff}'
+            | '\u{31f0}'..='\u{31ff}'
+            | '\u{3400}'..='\u{4dbf}'
+            | '\u{4e00}'..='\u{9fff}'
+            | '\u{f900}'..='\u{faff}'
+            | '\u{ff66}'..='\u{ff9f}'
+            | '\u{20000}'..='\u{3ffff}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str, rule: WordRule) -> Vec<String> {
+        let mut words = Words::default();
+        words.fill(text, rule);
+        let form = String::from_utf8(words.form().to_vec()).unwrap();
+        words.spans().iter().map(|(start, end)| form[*start..*end].to_owned()).collect()
+    }
+
+    #[test]
+    fn words_are_lower_case_letters_digits_and_marks() {
+        for (text, wanted) in [
+            ("", vec![]),
+            ("... !!", vec![]),
+            ("One, two; THREE_4", vec!["one", "two", "three_4"]),
+            ("ÄRGER naïve", vec!["ärger", "naïve"]),
+            ("e\u{301}te\u{301}", vec!["e\u{301}te\u{301}"]),
+            ("नर्स ने", vec!["नर्स", "ने"]),
+            ("护士 met 病人。", vec!["护", "士", "met", "病", "人"]),
+            ("が x か\u{3099}く", vec!["が", "x", "か\u{3099}", "く"]),
+            ("7時30分", vec!["7", "時", "30", "分"]),
+        ] {
+            assert_eq!(words(text, WordRule::Letters), wanted, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ascii_is_read_as_any_other_text() {
+        let text = " It's 9:30, snake_case--KEBAB ; x";
+        let mut other = Words::default();
+        other.fill_letters(&text.to_lowercase());
+        let mut ascii = Words::default();
+        ascii.fill_ascii(text.as_bytes());
+        assert_eq!((ascii.form, ascii.spans), (other.form, other.spans));
+    }
+
+    #[test]
+    fn python_splits_at_marks() {
+        assert_eq!(words("It's ÄB_c नर्स", WordRule::NonWord), ["it", "s", "äb_c", "नर", "स"]);
+        assert_eq!(words("It's 7.5 - ok", WordRule::Simplified), ["it", "s", "0", "ok"]);
+    }
+}
