@@ -51,6 +51,9 @@ pub use prompt::Prompt;
 pub use record::{Body, Message, Origin, Record, Shape};
 pub use sentencepiece::{PieceKind, SentencePiece, SentencePieceAlgorithm, SentencePieceModel};
 pub use source::{ColumnMap, Records, Source};
-pub use split::{Split, SplitConfig, ValidationSize, split};
+pub use split::{
+    Assign, Part, PartReport, PartSize, Parts, Split, SplitConfig, SplitPlan, SplitReport, StratumReport,
+    TextGroups, ValidationSize, split,
+};
 pub use template::{ChatTemplate, Rendered};
 pub use tokenizer::Tokenizer;

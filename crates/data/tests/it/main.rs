@@ -8,6 +8,7 @@ mod pack;
 mod sentencepiece;
 mod source;
 mod split;
+mod split_plan;
 mod template;
 mod tokenizer;
 
