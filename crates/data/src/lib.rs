@@ -25,6 +25,7 @@
 #![deny(missing_docs)]
 
 mod batch;
+mod decontaminate;
 mod dedup;
 mod encode;
 mod error;
@@ -41,11 +42,15 @@ mod template;
 mod tokenizer;
 
 pub use batch::{BatchConfig, Batches, TokenBatch};
+pub use decontaminate::{Janitor, JanitorConfig, OverlapConfig, OverlapHit, OverlapIndex};
 pub use dedup::{DuplicatePair, DuplicateReport, remove_exact_duplicates};
 pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
-pub use leak::{LeakConfig, LeakPair, LeakReport, find_leaks};
-pub use ngram::SharedPart;
+pub use leak::{
+    LeakAudit, LeakAuditReport, LeakConfig, LeakPair, LeakRemoval, LeakReport, NamedLeaks, NearLeak,
+    find_leaks,
+};
+pub use ngram::{LeakText, SharedPart};
 pub use pack::{Packing, Row, pack};
 pub use prompt::Prompt;
 pub use record::{Body, Message, Origin, Record, Shape};

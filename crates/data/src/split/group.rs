@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::splitmix64;
-use crate::ngram;
+use crate::ngram::{self, LeakText};
 use crate::record::Record;
 
 /// A union-find over records, whose roots are the first records of their groups.
@@ -21,7 +21,8 @@ impl Groups {
     /// Unites records that share a 13-gram which is not boilerplate.
     pub(super) fn unite_shared_text(&mut self, records: &[Record]) {
         let limit = ngram::common_limit(records.len(), ngram::COMMON_FRACTION);
-        for run in ngram::postings(records, &[], ngram::NGRAM).chunk_by(|a, b| a.0 == b.0) {
+        for run in ngram::postings(records, ngram::NGRAM, LeakText::Conversation).chunk_by(|a, b| a.0 == b.0)
+        {
             if run.len() <= limit {
                 for pair in run.windows(2) {
                     self.unite(pair[0].1, pair[1].1);

@@ -1,9 +1,11 @@
 //! Integration tests.
 
 mod batch;
+mod decontaminate;
 mod dedup;
 mod encode;
 mod leak;
+mod leak_audit;
 mod pack;
 mod sentencepiece;
 mod source;
