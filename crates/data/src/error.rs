@@ -272,6 +272,37 @@ pub enum DataError {
         wanted: String,
     },
 
+    /// Groups stay together, and none fits into a part.
+    #[error(
+        "part {part:?} stays empty: {wanted} of {records} records are wanted for it, and the groups that stay together \
+         do not fit (the smallest of {groups} has {smallest} records)"
+    )]
+    EmptyPart {
+        /// The part.
+        part: String,
+        /// Records wanted in it.
+        wanted: usize,
+        /// Records in all.
+        records: usize,
+        /// Groups of records that stay together.
+        groups: usize,
+        /// Records in the smallest group.
+        smallest: usize,
+    },
+
+    /// A column that records are ordered by holds no time.
+    #[error("{origin}: column {column:?} is {found}; wanted {wanted}")]
+    InvalidTime {
+        /// The record.
+        origin: Origin,
+        /// The column.
+        column: String,
+        /// What it holds.
+        found: String,
+        /// What is a time.
+        wanted: &'static str,
+    },
+
     /// A step left no record.
     #[error("nothing left: {step} left none of {records} records")]
     NothingLeft {

@@ -1,11 +1,20 @@
+//! Text that two sets share.
+
+mod audit;
+mod removal;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use rayon::prelude::*;
+use serde::{Serialize, Serializer};
 
 use crate::error::DataError;
-use crate::ngram::{self, Grams, SharedPart};
+use crate::ngram::{self, Grams, LeakText, SharedPart};
 use crate::record::{Origin, Record};
+
+pub use self::audit::{LeakAudit, LeakAuditReport, NamedLeaks, NearLeak};
+pub use self::removal::LeakRemoval;
 
 /// Pairs that the report's `Display` shows without `#`.
 const SHOWN: usize = 20;
@@ -22,11 +31,13 @@ pub struct LeakConfig {
     /// Whatever the part, an n-gram in at most 5 records counts: else one leak, which is in two records,
     /// could not be found in fewer than 200.
     pub common_fraction: f64,
+    /// Whose words are compared; the whole conversation's by default.
+    pub text: LeakText,
 }
 
 impl Default for LeakConfig {
     fn default() -> Self {
-        Self { ngram: ngram::NGRAM, common_fraction: ngram::COMMON_FRACTION }
+        Self { ngram: ngram::NGRAM, common_fraction: ngram::COMMON_FRACTION, text: LeakText::default() }
     }
 }
 
@@ -42,6 +53,13 @@ impl LeakConfig {
     #[must_use]
     pub fn with_common_fraction(mut self, common_fraction: f64) -> Self {
         self.common_fraction = common_fraction;
+        self
+    }
+
+    /// Sets whose words are compared.
+    #[must_use]
+    pub fn with_text(mut self, text: LeakText) -> Self {
+        self.text = text;
         self
     }
 
@@ -70,12 +88,14 @@ impl LeakConfig {
 }
 
 /// A record of each set that share text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LeakPair {
     /// The record of the left set.
+    #[serde(serialize_with = "as_text")]
     pub left: Origin,
     /// The record of the right set.
+    #[serde(serialize_with = "as_text")]
     pub right: Origin,
     /// The first shared n-gram of the right record, in the user's text if one is there.
     pub ngram: String,
@@ -88,7 +108,7 @@ pub struct LeakPair {
 /// What [`find_leaks`] found.
 ///
 /// `{}` shows the first 20 pairs, `{:#}` all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LeakReport {
     /// The pairs: those that share the user's text first, then in the order of the right set and of the left
@@ -120,6 +140,11 @@ impl LeakReport {
     pub fn leaked_questions(&self) -> Vec<&Origin> {
         distinct(self.pairs.iter().filter(|pair| pair.part == SharedPart::User))
     }
+}
+
+/// An origin as `file:line`.
+fn as_text<S: Serializer>(origin: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(origin)
 }
 
 fn distinct<'a>(pairs: impl Iterator<Item = &'a LeakPair>) -> Vec<&'a Origin> {
@@ -168,7 +193,8 @@ impl fmt::Display for LeakReport {
 ///
 /// Two records leak if they have a word n-gram in common. Words are split on white space, lower-cased and
 /// stripped of everything but letters and digits. n-grams are taken over the user's and the assistant's turns
-/// read one after the other; system and tool text does not count, and no n-gram runs across it. An n-gram in
+/// read one after the other, or over one side of the conversation ([`LeakConfig::with_text`]); system and tool text does
+/// not count, and no n-gram runs across text that does not count. An n-gram in
 /// more than 1 % of the records of both sets together (and in more than 5) is boilerplate and does not count.
 ///
 /// A record too short for any n-gram counts as a whole and leaks if the other set has a short record with the
@@ -192,45 +218,66 @@ impl fmt::Display for LeakReport {
 /// ```
 pub fn find_leaks(left: &[Record], right: &[Record], config: LeakConfig) -> Result<LeakReport, DataError> {
     config.validate()?;
+    let postings = ngram::postings(left, config.ngram, config.text);
+    Ok(compare(left, &postings, right, config).0)
+}
+
+/// The leaks, and the numbers of all left records behind them, beyond those that are paired.
+fn compare(
+    left: &[Record],
+    left_postings: &[(u64, usize)],
+    right: &[Record],
+    config: LeakConfig,
+) -> (LeakReport, BTreeSet<usize>) {
     let limit = ngram::common_limit(left.len() + right.len(), config.common_fraction);
-    let postings = ngram::postings(left, right, config.ngram);
     let mut common_ngrams = 0;
+    let mut leaking = BTreeSet::new();
     // (right record, left record, hash): sorted, all n-grams of a pair are neighbours.
     let mut hits: Vec<(usize, usize, u64)> = Vec::new();
-    for run in postings.chunk_by(|a, b| a.0 == b.0) {
-        let (lefts, rights) = run.split_at(run.partition_point(|(_, record)| *record < left.len()));
-        if lefts.is_empty() || rights.is_empty() {
+    let mut rest = left_postings;
+    for rights in ngram::postings(right, config.ngram, config.text).chunk_by(|a, b| a.0 == b.0) {
+        let hash = rights[0].0;
+        rest = &rest[rest.partition_point(|posting| posting.0 < hash)..];
+        let lefts = &rest[..rest.partition_point(|posting| posting.0 == hash)];
+        if lefts.is_empty() {
             continue;
         }
-        if run.len() > limit {
+        if lefts.len() + rights.len() > limit {
             common_ngrams += 1;
             continue;
         }
-        for (hash, r) in rights {
-            hits.extend(lefts.iter().take(PARTNERS).map(|(_, l)| (r - left.len(), *l, *hash)));
+        leaking.extend(lefts.iter().map(|(_, record)| *record));
+        for (_, r) in rights {
+            hits.extend(lefts.iter().take(PARTNERS).map(|(_, l)| (*r, *l, hash)));
         }
     }
-    drop(postings);
     hits.par_sort_unstable();
     let groups: Vec<&[(usize, usize, u64)]> = hits.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).collect();
     let mut pairs: Vec<LeakPair> =
-        groups.into_par_iter().filter_map(|hits| pair(left, right, hits, config.ngram)).collect();
+        groups.into_par_iter().filter_map(|hits| pair(left, right, hits, config)).collect();
     pairs.sort_by_key(|pair| pair.part);
-    Ok(LeakReport {
+    let report = LeakReport {
         pairs,
         left_records: left.len(),
         right_records: right.len(),
         common_ngrams,
         ngram: config.ngram,
-    })
+    };
+    (report, leaking)
 }
 
 /// The pair behind the hits of one right and one left record; `None` if only the hashes are equal, not the
 /// words.
-fn pair(left: &[Record], right: &[Record], hits: &[(usize, usize, u64)], n: usize) -> Option<LeakPair> {
+fn pair(
+    left: &[Record],
+    right: &[Record],
+    hits: &[(usize, usize, u64)],
+    config: LeakConfig,
+) -> Option<LeakPair> {
     let (r, l, _) = *hits.first()?;
     let (left, right) = (&left[l], &right[r]);
-    let (left_grams, right_grams) = (Grams::of(left, n), Grams::of(right, n));
+    let grams = |record| Grams::of(record, config.ngram, config.text);
+    let (left_grams, right_grams) = (grams(left), grams(right));
     let shown = right_grams
         .iter()
         .filter(|gram| hits.binary_search_by_key(&gram.hash, |hit| hit.2).is_ok())

@@ -26,6 +26,7 @@
 
 mod batch;
 mod card;
+mod decontaminate;
 mod dedup;
 mod encode;
 mod error;
@@ -46,16 +47,28 @@ pub use card::{
     Advice, Balance, Bar, CardConfig, CardLeak, CardSample, CardSet, DataCard, Distribution, LeakCount,
     SetCard, TokenCount, VocabularyCoverage, Weight,
 };
-pub use dedup::{Bands, Clusters, DuplicatePair, DuplicateReport, HashFamily, Keep, MinHash, MinHashConfig, MinHasher, NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, Shard, ShingleUnit, Shingling, SignatureIndex, SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands, remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text};
+pub use decontaminate::{Janitor, JanitorConfig, OverlapConfig, OverlapHit, OverlapIndex};
+pub use dedup::{
+    Bands, Clusters, DuplicatePair, DuplicateReport, HashFamily, Keep, MinHash, MinHashConfig, MinHasher,
+    NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, Shard, ShingleUnit, Shingling,
+    SignatureIndex, SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands,
+    remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text,
+};
 pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
-pub use leak::{LeakConfig, LeakPair, LeakReport, find_leaks};
-pub use ngram::SharedPart;
+pub use leak::{
+    LeakAudit, LeakAuditReport, LeakConfig, LeakPair, LeakRemoval, LeakReport, NamedLeaks, NearLeak,
+    find_leaks,
+};
+pub use ngram::{LeakText, SharedPart};
 pub use pack::{Packing, Row, pack};
 pub use prompt::Prompt;
 pub use record::{Body, Message, Origin, Record, Shape};
 pub use sentencepiece::{PieceKind, SentencePiece, SentencePieceAlgorithm, SentencePieceModel};
 pub use source::{ColumnMap, Records, Source};
-pub use split::{Split, SplitConfig, ValidationSize, split};
+pub use split::{
+    Assign, Part, PartReport, PartSize, Parts, Split, SplitConfig, SplitPlan, SplitReport, StratumReport,
+    TextGroups, ValidationSize, split,
+};
 pub use template::{ChatTemplate, Rendered};
 pub use tokenizer::Tokenizer;

@@ -4,6 +4,7 @@
 //! rest is lower-cased; words that become empty vanish (`"12/60 = $0.2 - yes!"` → `1260 02 yes`).
 
 use rayon::prelude::*;
+use serde::Serialize;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::record::Record;
@@ -19,8 +20,34 @@ pub(crate) const COMMON_FLOOR: usize = 5;
 /// Keeps whole short records apart from n-grams of the same text.
 const SHORT_SEED: u64 = 1;
 
+/// Whose words are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LeakText {
+    /// The user's and the assistant's, read one after the other.
+    #[default]
+    Conversation,
+    /// The user's only: the questions.
+    User,
+    /// The assistant's only: the answers, and all of a text record.
+    Assistant,
+}
+
+impl LeakText {
+    /// Whose text the turn of a role counts as; `None` if it does not count.
+    fn part(self, role: &str) -> Option<SharedPart> {
+        match (role, self) {
+            ("user", Self::Conversation | Self::User) => Some(SharedPart::User),
+            ("assistant", Self::Conversation | Self::Assistant) => Some(SharedPart::Assistant),
+            _ => None,
+        }
+    }
+}
+
 /// Whose words an n-gram is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SharedPart {
     /// The user's only: the question itself.
     User,
@@ -54,13 +81,12 @@ pub(crate) struct Grams {
 }
 
 impl Grams {
-    /// The `n`-grams over the user's and the assistant's turns, read one after the other; none runs across
-    /// the text of a system prompt or of another role.
+    /// The `n`-grams over the turns that count, read one after the other; none runs across the text of a turn that does
+    /// not, such as a system prompt.
     ///
-    /// A record without any n-gram, because it is shorter, is one gram: its whole user and assistant text,
-    /// lower-cased and with white space collapsed, but with its punctuation (without it, `3 + 4` and `3 - 4`
+    /// A record without any n-gram, because it is shorter, is one gram: all of its text that counts, lower-cased and with white space collapsed, but with its punctuation (without it, `3 + 4` and `3 - 4`
     /// would be one record).
-    pub(crate) fn of(record: &Record, n: usize) -> Self {
+    pub(crate) fn of(record: &Record, n: usize, whose: LeakText) -> Self {
         let mut text = String::new();
         let mut words: Vec<Word> = Vec::new();
         let mut grams: Vec<Gram> = Vec::new();
@@ -69,21 +95,21 @@ impl Grams {
             words.clear();
         };
         for (role, turn) in record.turns() {
-            match role {
-                "user" => push_words(&mut text, &mut words, turn, SharedPart::User),
-                "assistant" => push_words(&mut text, &mut words, turn, SharedPart::Assistant),
-                _ => close(&text, &mut words, &mut grams),
+            match whose.part(role) {
+                Some(part) => push_words(&mut text, &mut words, turn, part),
+                None => close(&text, &mut words, &mut grams),
             }
         }
         close(&text, &mut words, &mut grams);
         if grams.is_empty() {
-            return Self::whole(record);
+            return Self::whole(record, whose);
         }
         Self { text, grams }
     }
 
-    fn whole(record: &Record) -> Self {
-        let text = record.user_and_assistant_text().to_lowercase();
+    fn whole(record: &Record, whose: LeakText) -> Self {
+        let turns = record.turns().into_iter().filter(|(role, _)| whose.part(role).is_some());
+        let text = turns.map(|(_, turn)| turn.to_lowercase()).collect::<Vec<_>>().join(" ");
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut grams = Vec::new();
         if !text.is_empty() {
@@ -133,15 +159,13 @@ fn gram(text: &str, window: &[Word]) -> Gram {
     Gram { hash: xxh3_64(&text.as_bytes()[start..end]), part, start, end }
 }
 
-/// `(hash, record)` of every distinct n-gram of every record, sorted; records are numbered through `left`,
-/// then `right`.
-pub(crate) fn postings(left: &[Record], right: &[Record], n: usize) -> Vec<(u64, usize)> {
-    let mut postings: Vec<(u64, usize)> = left
+/// `(hash, record)` of every distinct n-gram of every record, sorted; records are numbered from 0.
+pub(crate) fn postings(records: &[Record], n: usize, whose: LeakText) -> Vec<(u64, usize)> {
+    let mut postings: Vec<(u64, usize)> = records
         .par_iter()
-        .chain(right.par_iter())
         .enumerate()
         .flat_map_iter(|(index, record)| {
-            let mut hashes: Vec<u64> = Grams::of(record, n).iter().map(|gram| gram.hash).collect();
+            let mut hashes: Vec<u64> = Grams::of(record, n, whose).iter().map(|gram| gram.hash).collect();
             hashes.sort_unstable();
             hashes.dedup();
             hashes.into_iter().map(move |hash| (hash, index))
@@ -168,7 +192,7 @@ mod tests {
     }
 
     fn grams(body: Body, n: usize) -> Vec<(String, SharedPart)> {
-        let grams = Grams::of(&record(body), n);
+        let grams = Grams::of(&record(body), n, LeakText::Conversation);
         grams.iter().map(|gram| (grams.text(gram).to_owned(), gram.part)).collect()
     }
 
@@ -197,7 +221,8 @@ mod tests {
         assert_eq!(texts("", 13), Vec::<String>::new());
         // The same characters as a whole record and as an n-gram are different grams.
         let (short, long) = (record(Body::Text("a b".into())), record(Body::Text("a b".into())));
-        let (short, long) = (Grams::of(&short, 3), Grams::of(&long, 2));
+        let grams = |record: &Record, n| Grams::of(record, n, LeakText::Conversation);
+        let (short, long) = (grams(&short, 3), grams(&long, 2));
         assert_eq!(short.text(&short.grams[0]), long.text(&long.grams[0]));
         assert_ne!(short.grams[0].hash, long.grams[0].hash);
     }
@@ -220,6 +245,21 @@ mod tests {
                 ("e f".to_owned(), SharedPart::User),
             ]
         );
+    }
+
+    #[test]
+    fn one_side_of_a_conversation() {
+        let messages =
+            vec![Message::new("user", "a b"), Message::new("assistant", "C - D"), Message::new("user", "e")];
+        let record = record(Body::Messages(messages));
+        let texts = |n, whose| {
+            let grams = Grams::of(&record, n, whose);
+            grams.iter().map(|gram| grams.text(gram).to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(2, LeakText::User), ["a b"]);
+        assert_eq!(texts(2, LeakText::Assistant), ["c d"]);
+        assert_eq!(texts(3, LeakText::User), ["a b e"]);
+        assert_eq!(texts(3, LeakText::Assistant), ["c - d"]);
     }
 
     #[test]

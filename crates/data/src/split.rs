@@ -1,8 +1,20 @@
+//! A set in two, or in any number of named parts.
+
+mod assign;
+mod column;
+mod group;
+mod plan;
+mod quota;
+mod report;
+
 use std::fmt;
 
+use self::group::Groups;
 use crate::error::DataError;
-use crate::ngram;
 use crate::record::Record;
+
+pub use self::plan::{Assign, Part, PartSize, Parts, SplitPlan, TextGroups};
+pub use self::report::{PartReport, SplitReport, StratumReport};
 
 /// How many records the validation set takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -114,70 +126,27 @@ impl fmt::Display for Split {
 /// larger than the validation set.
 pub fn split(records: Vec<Record>, config: SplitConfig) -> Result<Split, DataError> {
     let wanted = config.validate(records.len())?;
-    let roots = group(&records);
-    let mut sizes = vec![0_usize; records.len()];
-    for root in &roots {
-        sizes[*root] += 1;
-    }
-    let mut order: Vec<usize> = (0..records.len()).filter(|root| sizes[*root] > 0).collect();
-    let groups = order.len();
-    let largest_group = order.iter().map(|root| sizes[*root]).max().unwrap_or(0);
-    let smallest = order.iter().map(|root| sizes[*root]).min().unwrap_or(0);
+    let mut groups = Groups::single(records.len());
+    groups.unite_shared_text(&records);
+    let units = groups.into_units();
+    let (groups, smallest) = (units.sizes.len(), units.smallest());
     if smallest > wanted {
         return Err(DataError::CannotSplit { wanted, records: records.len(), groups, smallest });
     }
-    order.sort_by_key(|root| (splitmix64(config.seed, *root as u64), *root));
-    let mut free = wanted;
-    let mut held_out = vec![false; records.len()];
-    for root in order {
-        if sizes[root] <= free {
-            free -= sizes[root];
-            held_out[root] = true;
-        }
-    }
+    let parts = assign::shuffled(&units, &[], &[records.len() - wanted, wanted], 0, config.seed);
     let mut result = Split {
         train: Vec::with_capacity(records.len() - wanted),
         validation: Vec::with_capacity(wanted),
         groups,
-        largest_group,
+        largest_group: units.largest(),
     };
-    for (record, root) in records.into_iter().zip(roots) {
-        if held_out[root] {
-            result.validation.push(record);
-        } else {
-            result.train.push(record);
+    for (record, unit) in records.into_iter().zip(units.of_record) {
+        match parts[unit] {
+            0 => result.train.push(record),
+            _ => result.validation.push(record),
         }
     }
     Ok(result)
-}
-
-/// For every record the first record of its group.
-fn group(records: &[Record]) -> Vec<usize> {
-    let limit = ngram::common_limit(records.len(), ngram::COMMON_FRACTION);
-    let mut parents: Vec<usize> = (0..records.len()).collect();
-    for run in ngram::postings(records, &[], ngram::NGRAM).chunk_by(|a, b| a.0 == b.0) {
-        if run.len() <= limit {
-            for pair in run.windows(2) {
-                unite(&mut parents, pair[0].1, pair[1].1);
-            }
-        }
-    }
-    (0..records.len()).map(|record| find(&mut parents, record)).collect()
-}
-
-/// The root of a record, with its path halved on the way.
-fn find(parents: &mut [usize], mut record: usize) -> usize {
-    while parents[record] != record {
-        parents[record] = parents[parents[record]];
-        record = parents[record];
-    }
-    record
-}
-
-/// Unites two groups under the smaller root, so that a root is the first record of its group.
-fn unite(parents: &mut [usize], a: usize, b: usize) {
-    let (a, b) = (find(parents, a), find(parents, b));
-    parents[a.max(b)] = a.min(b);
 }
 
 /// Output number `position` of the splitmix64 stream that starts at `seed`.
@@ -205,15 +174,5 @@ mod tests {
         for (position, wanted) in wanted.into_iter().enumerate() {
             assert_eq!(splitmix64(1_234_567, position as u64), wanted);
         }
-    }
-
-    #[test]
-    fn a_root_is_the_first_record_of_its_group() {
-        let mut parents: Vec<usize> = (0..6).collect();
-        for (a, b) in [(4, 5), (2, 4), (1, 5)] {
-            unite(&mut parents, a, b);
-        }
-        let roots: Vec<usize> = (0..6).map(|record| find(&mut parents, record)).collect();
-        assert_eq!(roots, [0, 1, 1, 3, 1, 1]);
     }
 }

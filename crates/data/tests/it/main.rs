@@ -2,9 +2,11 @@
 
 mod batch;
 mod card;
+mod decontaminate;
 mod dedup;
 mod encode;
 mod leak;
+mod leak_audit;
 mod minhash;
 mod near_duplicates;
 mod pack;
@@ -12,6 +14,7 @@ mod sentencepiece;
 mod signature_index;
 mod source;
 mod split;
+mod split_plan;
 mod template;
 mod tokenizer;
 
