@@ -31,6 +31,7 @@ mod encode;
 mod error;
 mod leak;
 mod mask;
+mod mix;
 mod ngram;
 mod pack;
 mod prompt;
@@ -50,6 +51,7 @@ pub use leak::{
     LeakAudit, LeakAuditReport, LeakConfig, LeakPair, LeakRemoval, LeakReport, NamedLeaks, NearLeak,
     find_leaks,
 };
+pub use mix::{MixConfig, MixIter, MixOrder, MixReport, MixShares, MixSource, MixSourceReport};
 pub use ngram::{LeakText, SharedPart};
 pub use pack::{Packing, Row, pack};
 pub use prompt::Prompt;

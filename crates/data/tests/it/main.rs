@@ -6,6 +6,7 @@ mod dedup;
 mod encode;
 mod leak;
 mod leak_audit;
+mod mix;
 mod pack;
 mod sentencepiece;
 mod source;
