@@ -32,6 +32,7 @@ mod encode;
 mod error;
 mod leak;
 mod mask;
+mod mix;
 mod ngram;
 mod pack;
 mod prompt;
@@ -60,6 +61,7 @@ pub use leak::{
     LeakAudit, LeakAuditReport, LeakConfig, LeakPair, LeakRemoval, LeakReport, NamedLeaks, NearLeak,
     find_leaks,
 };
+pub use mix::{MixConfig, MixIter, MixOrder, MixReport, MixShares, MixSource, MixSourceReport};
 pub use ngram::{LeakText, SharedPart};
 pub use pack::{Packing, Row, pack};
 pub use prompt::Prompt;

@@ -8,6 +8,7 @@ mod encode;
 mod leak;
 mod leak_audit;
 mod minhash;
+mod mix;
 mod near_duplicates;
 mod pack;
 mod sentencepiece;
