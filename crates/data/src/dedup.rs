@@ -5,7 +5,7 @@ use std::fmt;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::record::{Origin, Record};
+use crate::record::{Body, Origin, Record};
 
 /// Pairs that a [`DuplicateReport`] lists; the rest is only counted.
 const LISTED: usize = 20;
@@ -49,7 +49,7 @@ impl fmt::Display for DuplicateReport {
 ///
 /// Two records are the same if they have the same shape and the same turns: equal roles, and texts that are
 /// equal once trimmed and with each run of white space read as one space. Case and punctuation count, and so
-/// does system text. Records are compared by the 128-bit XXH3 of that form.
+/// do system text and calls of tools. Records are compared by the 128-bit XXH3 of that form.
 ///
 /// ```
 /// use burnisher_data::{Body, Origin, Record, remove_exact_duplicates};
@@ -91,6 +91,13 @@ fn fingerprint(record: &Record) -> u128 {
     for (role, text) in record.turns() {
         push_part(&mut form, role);
         push_part(&mut form, &collapse(text));
+    }
+    if let Body::Messages(messages) = &record.body {
+        for (turn, message) in messages.iter().enumerate() {
+            for call in message.tool_calls() {
+                push_part(&mut form, &format!("{turn} {call}"));
+            }
+        }
     }
     xxh3_128(form.as_bytes())
 }

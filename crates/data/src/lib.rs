@@ -28,6 +28,7 @@ mod batch;
 mod dedup;
 mod encode;
 mod error;
+mod index;
 mod leak;
 mod mask;
 mod ngram;
@@ -39,18 +40,23 @@ mod source;
 mod split;
 mod template;
 mod tokenizer;
+mod writer;
 
 pub use batch::{BatchConfig, Batches, TokenBatch};
 pub use dedup::{DuplicatePair, DuplicateReport, remove_exact_duplicates};
 pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
+pub use index::{IndexLocation, IndexedJsonl};
 pub use leak::{LeakConfig, LeakPair, LeakReport, find_leaks};
 pub use ngram::SharedPart;
 pub use pack::{Packing, Row, pack};
 pub use prompt::Prompt;
 pub use record::{Body, Message, Origin, Record, Shape};
 pub use sentencepiece::{PieceKind, SentencePiece, SentencePieceAlgorithm, SentencePieceModel};
-pub use source::{ColumnMap, Records, Source};
+pub use source::{
+    ColumnMap, Encoding, Format, OnError, Records, Shard, SkipReason, Skipped, Source, SourceReport, TextUnit,
+};
 pub use split::{Split, SplitConfig, ValidationSize, split};
 pub use template::{ChatTemplate, Rendered};
 pub use tokenizer::Tokenizer;
+pub use writer::JsonlWriter;
