@@ -8,7 +8,6 @@ mod mt19937;
 mod near;
 mod permute;
 mod remove;
-mod shard;
 mod shingle;
 mod signatures;
 mod simhash;
@@ -23,7 +22,7 @@ use std::fmt;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::record::{Origin, Record};
+use crate::record::{Body, Origin, Record};
 
 pub use bands::{Bands, optimal_bands};
 pub use cluster::Clusters;
@@ -31,7 +30,6 @@ pub use index::SignatureIndex;
 pub use minhash::{HashFamily, MinHash, MinHashConfig, MinHasher};
 pub use near::{Keep, NearDuplicateConfig, Verify, near_duplicates};
 pub use remove::{NearDuplicatePair, NearDuplicateReport, remove_near_duplicates};
-pub use shard::Shard;
 pub use shingle::{ShingleUnit, Shingling, exact_jaccard};
 pub use simhash::{SimHashConfig, sim_hash};
 pub use simplify::simplify_text;
@@ -84,7 +82,7 @@ fn write_more(f: &mut fmt::Formatter<'_>, all: usize, listed: usize) -> fmt::Res
 ///
 /// Two records are the same if they have the same shape and the same turns: equal roles, and texts that are
 /// equal once trimmed and with each run of white space read as one space. Case and punctuation count, and so
-/// does system text. Records are compared by the 128-bit XXH3 of that form.
+/// do system text and calls of tools. Records are compared by the 128-bit XXH3 of that form.
 ///
 /// ```
 /// use burnisher_data::{Body, Origin, Record, remove_exact_duplicates};
@@ -142,6 +140,13 @@ fn fingerprint(record: &Record) -> u128 {
     for (role, text) in record.turns() {
         push_part(&mut form, role);
         push_part(&mut form, &collapse(text));
+    }
+    if let Body::Messages(messages) = &record.body {
+        for (turn, message) in messages.iter().enumerate() {
+            for call in message.tool_calls() {
+                push_part(&mut form, &format!("{turn} {call}"));
+            }
+        }
     }
     xxh3_128(form.as_bytes())
 }

@@ -3,6 +3,7 @@
 mod report;
 
 use rayon::prelude::*;
+use serde_json::Value;
 
 use crate::error::DataError;
 use crate::mask;
@@ -213,9 +214,16 @@ impl<'a> Encoder<'a> {
         let mut draft = match &record.body {
             Body::Text(text) => self.text(text)?,
             Body::Completion { prompt, completion } => self.completion(prompt, completion)?,
-            Body::Messages(messages) => self.messages(messages, &record.origin)?,
+            Body::Messages(messages) => self.messages(messages, record.tools(), &record.origin)?,
             Body::Alpaca { instruction, input, output } => {
                 self.alpaca(instruction, input, output, &record.origin)?
+            }
+            Body::Question { question, context, answer } => {
+                let asked = prompt::question_in_context(question, context);
+                match self.tokenizer.chat_template() {
+                    Some(_) => self.answer(asked, answer, &record.origin)?,
+                    None => self.completion(&prompt::question_prompt(question, context), answer)?,
+                }
             }
         };
         if self.config.train_on == TrainOn::Everything {
@@ -294,11 +302,18 @@ impl<'a> Encoder<'a> {
         Ok(Draft { prompt_is_prefix, ..Draft::trained_from(ids, trained) })
     }
 
-    fn messages(&self, messages: &[Message], origin: &Origin) -> Result<Draft, DataError> {
+    /// A conversation of two turns.
+    fn answer(&self, question: String, answer: &str, origin: &Origin) -> Result<Draft, DataError> {
+        self.messages(&[Message::new("user", question), Message::new("assistant", answer)], &[], origin)
+    }
+
+    fn messages(&self, messages: &[Message], tools: &[Value], origin: &Origin) -> Result<Draft, DataError> {
         let Some(template) = self.tokenizer.chat_template() else {
             return Err(DataError::TemplateRequired { origin: origin.clone() });
         };
-        let rendered = template.render(messages, false).map_err(|error| mask::refused(origin, error))?;
+        let rendered = template
+            .render_with_tools(messages, tools, false)
+            .map_err(|error| mask::refused(origin, error))?;
         let (ids, offsets) = self.tokenizer.encode_with_offsets(&rendered.text, false)?;
         if self.config.train_on == TrainOn::Everything {
             return Ok(Draft::trained_from(ids, 0));
@@ -306,7 +321,7 @@ impl<'a> Encoder<'a> {
         let ranges = if rendered.has_generation_tags {
             rendered.assistant
         } else {
-            mask::ranges_by_prefixes(template, messages, &rendered.text, origin)?
+            mask::ranges_by_prefixes(template, messages, tools, &rendered.text, origin)?
         };
         let mask = mask::overlapping(&offsets, &ranges);
         let end_is_trained = !mask::ends_untrained(&ids, &mask, |id| self.tokenizer.is_special(id));
@@ -322,8 +337,7 @@ impl<'a> Encoder<'a> {
     ) -> Result<Draft, DataError> {
         if self.tokenizer.chat_template().is_some() {
             let question = prompt::alpaca_question(instruction, input);
-            return self
-                .messages(&[Message::new("user", question), Message::new("assistant", output)], origin);
+            return self.answer(question, output, origin);
         }
         self.completion(&prompt::alpaca_prompt(instruction, input), output)
     }

@@ -46,6 +46,64 @@ pub enum DataError {
         column: usize,
     },
 
+    /// A plain text file holds a NUL byte.
+    #[error("{origin}: a NUL byte at column {column}: a binary file, or UTF-16 without a byte order mark")]
+    BinaryText {
+        /// The line.
+        origin: Origin,
+        /// 1-based byte column of the first NUL byte.
+        column: usize,
+    },
+
+    /// A row does not fit its table.
+    #[error("{origin}: not a valid row: {message}")]
+    Table {
+        /// The line on which the row begins.
+        origin: Origin,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// A record is longer than allowed; it was not read into memory.
+    #[error("{origin}: a record of more than {limit} bytes, the most allowed (`max_record_bytes`)")]
+    RecordTooLong {
+        /// Where the record begins.
+        origin: Origin,
+        /// The most bytes allowed.
+        limit: usize,
+    },
+
+    /// A file cannot be read on: a compressed stream or a Parquet file is damaged or cut off, or the disk failed.
+    #[error("{origin}: cannot be read from here on: {message}")]
+    Damaged {
+        /// The last place that was reached.
+        origin: Origin,
+        /// What the decoder or the operating system said.
+        message: String,
+    },
+
+    /// A file needs a feature that this build does not have.
+    #[error("cannot read {}: {what} needs the feature `{feature}` of burnisher-data", .path.display())]
+    FeatureMissing {
+        /// The file.
+        path: PathBuf,
+        /// What the file is.
+        what: &'static str,
+        /// The feature.
+        feature: &'static str,
+    },
+
+    /// A folder or a pattern holds no data file.
+    #[error(
+        "{} holds no data file; wanted names that end in {}, or in one of them and .gz or .zst",
+        .path.display(),
+        crate::source::Format::endings()
+    )]
+    NoFiles {
+        /// The folder or pattern.
+        path: PathBuf,
+    },
+
     /// A record is valid JSON but not an object with columns.
     #[error("{origin}: a record must be a JSON object, found {found}")]
     NotAnObject {
@@ -303,6 +361,15 @@ pub enum DataError {
         wanted: &'static str,
     },
 
+    /// What several processes wrote does not belong together.
+    #[error("shard {}: {message}", .path.display())]
+    Shards {
+        /// The shard's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
     /// A step left no record.
     #[error("nothing left: {step} left none of {records} records")]
     NothingLeft {
@@ -322,6 +389,28 @@ pub enum DataError {
         /// The values that are allowed.
         wanted: &'static str,
     },
+}
+
+impl DataError {
+    /// The place of a record that cannot be read; `None` for errors that are not about one.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Json { origin, .. }
+            | Self::Utf8 { origin, .. }
+            | Self::BinaryText { origin, .. }
+            | Self::Table { origin, .. }
+            | Self::RecordTooLong { origin, .. }
+            | Self::Damaged { origin, .. }
+            | Self::NotAnObject { origin, .. }
+            | Self::MissingColumn { origin, .. }
+            | Self::WrongType { origin, .. }
+            | Self::UnknownShape { origin, .. }
+            | Self::MixedShapes { origin, .. }
+            | Self::UnknownRole { origin, .. }
+            | Self::NoAssistantText { origin, .. } => Some(origin),
+            _ => None,
+        }
+    }
 }
 
 /// `a, b, c`, or `nothing` for an empty list.

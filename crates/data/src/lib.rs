@@ -30,6 +30,7 @@ mod decontaminate;
 mod dedup;
 mod encode;
 mod error;
+mod index;
 mod leak;
 mod mask;
 mod mix;
@@ -38,10 +39,12 @@ mod pack;
 mod prompt;
 mod record;
 mod sentencepiece;
+mod shards;
 mod source;
 mod split;
 mod template;
 mod tokenizer;
+mod writer;
 
 pub use batch::{BatchConfig, Batches, TokenBatch};
 pub use card::{
@@ -51,12 +54,13 @@ pub use card::{
 pub use decontaminate::{Janitor, JanitorConfig, OverlapConfig, OverlapHit, OverlapIndex};
 pub use dedup::{
     Bands, Clusters, DuplicatePair, DuplicateReport, HashFamily, Keep, MinHash, MinHashConfig, MinHasher,
-    NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, Shard, ShingleUnit, Shingling,
-    SignatureIndex, SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands,
+    NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, ShingleUnit, Shingling, SignatureIndex,
+    SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands,
     remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text,
 };
 pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
+pub use index::{IndexLocation, IndexedJsonl};
 pub use leak::{
     LeakAudit, LeakAuditReport, LeakConfig, LeakPair, LeakRemoval, LeakReport, NamedLeaks, NearLeak,
     find_leaks,
@@ -67,10 +71,14 @@ pub use pack::{Packing, Row, pack};
 pub use prompt::Prompt;
 pub use record::{Body, Message, Origin, Record, Shape};
 pub use sentencepiece::{PieceKind, SentencePiece, SentencePieceAlgorithm, SentencePieceModel};
-pub use source::{ColumnMap, Records, Source};
+pub use shards::{ShardWriter, merge_shards};
+pub use source::{
+    ColumnMap, Encoding, Format, OnError, Records, Shard, SkipReason, Skipped, Source, SourceReport, TextUnit,
+};
 pub use split::{
     Assign, Part, PartReport, PartSize, Parts, Split, SplitConfig, SplitPlan, SplitReport, StratumReport,
     TextGroups, ValidationSize, split,
 };
 pub use template::{ChatTemplate, Rendered};
 pub use tokenizer::Tokenizer;
+pub use writer::JsonlWriter;

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde_json::Value;
+
 use crate::error::DataError;
 use crate::record::{Message, Origin};
 use crate::template::ChatTemplate;
@@ -27,11 +29,12 @@ pub(crate) fn overlapping(offsets: &[(usize, usize)], ranges: &[Range<usize>]) -
 pub(crate) fn ranges_by_prefixes(
     template: &ChatTemplate,
     messages: &[Message],
+    tools: &[Value],
     text: &str,
     origin: &Origin,
 ) -> Result<Vec<Range<usize>>, DataError> {
     let render = |messages: &[Message], add_generation_prompt: bool| {
-        let rendered = template.render(messages, add_generation_prompt);
+        let rendered = template.render_with_tools(messages, tools, add_generation_prompt);
         rendered.map(|rendered| rendered.text).map_err(|error| refused(origin, error))
     };
     let mut ranges = Vec::new();
@@ -129,7 +132,7 @@ mod tests {
             let template = ChatTemplate::parse(&source, None, None).unwrap_or_else(|error| panic!("{error}"));
             let text = template.render(&messages, false).map(|rendered| rendered.text);
             let text = text.unwrap_or_else(|error| panic!("{error}"));
-            let found = ranges_by_prefixes(&template, &messages, &text, &origin);
+            let found = ranges_by_prefixes(&template, &messages, &[], &text, &origin);
             match (found, wanted) {
                 (Ok(found), Ok(wanted)) => assert_eq!(found, wanted, "{source}"),
                 (Err(found), Err(wanted)) => {

@@ -1,5 +1,7 @@
 //! From a record to the question a model is asked and the answer it should give.
 
+use serde_json::Value;
+
 use crate::error::DataError;
 use crate::mask;
 use crate::record::{Body, Message, Origin, Record};
@@ -39,7 +41,7 @@ impl Prompt {
                 let Some(last) = last else {
                     return Err(no_answer(origin, "a conversation without an assistant's turn"));
                 };
-                let ids = chat_ids(tokenizer, &messages[..last], origin)?;
+                let ids = chat_ids(tokenizer, &messages[..last], record.tools(), origin)?;
                 let asked = messages[..last].iter().rfind(|message| message.role == "user");
                 let question = asked.map(|message| message.content.clone()).unwrap_or_default();
                 (ids, question, messages[last].content.clone())
@@ -47,10 +49,18 @@ impl Prompt {
             Body::Alpaca { instruction, input, output } => {
                 let question = alpaca_question(instruction, input);
                 let ids = match tokenizer.chat_template() {
-                    Some(_) => chat_ids(tokenizer, &[Message::new("user", question.as_str())], origin)?,
+                    Some(_) => chat_ids(tokenizer, &[Message::new("user", question.as_str())], &[], origin)?,
                     None => prompt_ids(tokenizer, &alpaca_prompt(instruction, input))?,
                 };
                 (ids, question, output.clone())
+            }
+            Body::Question { question, context, answer } => {
+                let asked = question_in_context(question, context);
+                let ids = match tokenizer.chat_template() {
+                    Some(_) => chat_ids(tokenizer, &[Message::new("user", asked.as_str())], &[], origin)?,
+                    None => prompt_ids(tokenizer, &question_prompt(question, context))?,
+                };
+                (ids, asked, answer.clone())
             }
         };
         Ok(Self { ids, question, reference, origin: origin.clone() })
@@ -61,11 +71,17 @@ fn no_answer(origin: &Origin, found: &str) -> DataError {
     DataError::NoAssistantText { origin: origin.clone(), found: found.to_owned() }
 }
 
-fn chat_ids(tokenizer: &Tokenizer, messages: &[Message], origin: &Origin) -> Result<Vec<u32>, DataError> {
+fn chat_ids(
+    tokenizer: &Tokenizer,
+    messages: &[Message],
+    tools: &[Value],
+    origin: &Origin,
+) -> Result<Vec<u32>, DataError> {
     let Some(template) = tokenizer.chat_template() else {
         return Err(DataError::TemplateRequired { origin: origin.clone() });
     };
-    let rendered = template.render(messages, true).map_err(|error| mask::refused(origin, error))?;
+    let rendered =
+        template.render_with_tools(messages, tools, true).map_err(|error| mask::refused(origin, error))?;
     tokenizer.encode(&rendered.text, false)
 }
 
@@ -92,4 +108,17 @@ pub(crate) fn alpaca_question(instruction: &str, input: &str) -> String {
 pub(crate) fn alpaca_prompt(instruction: &str, input: &str) -> String {
     let input = if input.trim().is_empty() { String::new() } else { format!("### Input:\n{input}\n\n") };
     format!("### Instruction:\n{instruction}\n\n{input}### Response:\n")
+}
+
+/// The user's turn of a question: what it is about, a blank line, and what is asked.
+pub(crate) fn question_in_context(question: &str, context: &str) -> String {
+    match context.trim().is_empty() {
+        true => question.to_owned(),
+        false => format!("{context}\n\n{question}"),
+    }
+}
+
+/// The prompt of a question for a tokenizer without a chat template.
+pub(crate) fn question_prompt(question: &str, context: &str) -> String {
+    format!("{}\n", question_in_context(question, context))
 }

@@ -30,20 +30,36 @@ impl fmt::Display for Origin {
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, or another role that the chat template knows.
+    /// Who speaks: `system`, `user`, `assistant`, `tool`, or another role that the chat template knows.
     pub role: String,
-    /// What is said.
+    /// What is said; empty if the assistant only calls tools.
     pub content: String,
+    /// What else the turn has, for the chat template: `tool_calls`, `tool_call_id`, `reasoning_content`, …, and the
+    /// `name` of a tool (of other speakers it is not kept).
+    pub extra: Map<String, Value>,
 }
 
 impl Message {
     /// A message from its two parts.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
+        Self { role: role.into(), content: content.into(), extra: Map::new() }
+    }
+
+    /// The calls of tools that the assistant makes in this turn.
+    pub fn tool_calls(&self) -> &[Value] {
+        self.extra.get("tool_calls").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    fn to_json(&self) -> Value {
+        let turn = [("role", &self.role), ("content", &self.content)];
+        let turn = turn.map(|(key, text)| (key.to_owned(), Value::String(text.clone())));
+        let extra = self.extra.iter().filter(|(key, _)| !matches!(key.as_str(), "role" | "content"));
+        let extra = extra.map(|(key, value)| (key.clone(), value.clone()));
+        Value::Object(turn.into_iter().chain(extra).collect())
     }
 }
 
-/// The four shapes of a training record.
+/// The shapes of a training record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Shape {
@@ -55,19 +71,25 @@ pub enum Shape {
     Messages,
     /// `instruction`, `output` and an optional `input`: the output is trained.
     Alpaca,
+    /// `question`, an optional `context`, and `answer` or `answers`: the answer is trained.
+    ///
+    /// The user's turn is the context, a blank line and the question. Without a chat template, a line break stands
+    /// between the question and the answer.
+    Question,
 }
 
 impl Shape {
     /// Every shape, in the order in which they are looked for.
-    pub const ALL: [Self; 4] = [Self::Messages, Self::Completion, Self::Alpaca, Self::Text];
+    pub const ALL: [Self; 5] = [Self::Messages, Self::Completion, Self::Alpaca, Self::Text, Self::Question];
 
-    /// The name of the shape: `text`, `completion`, `messages` or `alpaca`.
+    /// The name of the shape: `text`, `completion`, `messages`, `alpaca` or `question`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Completion => "completion",
             Self::Messages => "messages",
             Self::Alpaca => "alpaca",
+            Self::Question => "question",
         }
     }
 
@@ -78,21 +100,35 @@ impl Shape {
             Self::Completion => &["prompt", "completion"],
             Self::Messages => &["messages"],
             Self::Alpaca => &["instruction", "output"],
+            Self::Question => &["question", "answer"],
         }
     }
 
-    /// The columns that a record of this shape takes from an object.
+    /// The columns that a record of this shape is written under.
     pub(crate) fn columns(self) -> &'static [&'static str] {
         match self {
-            Self::Messages => &["messages", "conversations"],
             Self::Alpaca => &["instruction", "input", "output"],
+            Self::Question => &["question", "context", "answer"],
             _ => self.required_columns(),
         }
     }
 
     /// Every canonical column, to which a [`ColumnMap`](crate::ColumnMap) may assign a column of the file.
     pub(crate) fn canonical_columns() -> &'static [&'static str] {
-        &["messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text"]
+        &[
+            "messages",
+            "conversations",
+            "prompt",
+            "completion",
+            "instruction",
+            "input",
+            "output",
+            "text",
+            "question",
+            "context",
+            "answer",
+            "answers",
+        ]
     }
 
     /// `messages; prompt + completion; …`, for error messages.
@@ -109,7 +145,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// What a record says, in one of the four shapes.
+/// What a record says, in one of the shapes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Body {
@@ -133,6 +169,15 @@ pub enum Body {
         /// What is to be learnt.
         output: String,
     },
+    /// A question and its answer.
+    Question {
+        /// What is asked.
+        question: String,
+        /// The text that the question is about; often empty.
+        context: String,
+        /// What is to be learnt.
+        answer: String,
+    },
 }
 
 impl Body {
@@ -143,6 +188,7 @@ impl Body {
             Self::Completion { .. } => Shape::Completion,
             Self::Messages(_) => Shape::Messages,
             Self::Alpaca { .. } => Shape::Alpaca,
+            Self::Question { .. } => Shape::Question,
         }
     }
 }
@@ -195,7 +241,51 @@ impl Record {
             Body::Alpaca { instruction, input, output } => {
                 vec![("user", instruction.as_str()), ("user", input.as_str()), ("assistant", output.as_str())]
             }
+            Body::Question { question, context, answer } => {
+                vec![("user", context.as_str()), ("user", question.as_str()), ("assistant", answer.as_str())]
+            }
         }
+    }
+
+    /// The tools that the assistant may call: the column `tools` of a conversation, as JSON schemas.
+    pub fn tools(&self) -> &[Value] {
+        self.extra.get("tools").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// The record as one JSON object: the canonical columns of its shape, then the others.
+    ///
+    /// Reading it under [`Record::shape`] gives the record again. A column of `extra` that has the name of one of
+    /// those canonical columns (a mapping allows that) is written with `extra_` before its name.
+    ///
+    /// ```
+    /// use burnisher_data::{Body, Origin, Record};
+    ///
+    /// let record = Record::new(Body::Text("t".to_owned()), Origin::new("a.jsonl", 1));
+    /// assert_eq!(serde_json::Value::Object(record.to_json()).to_string(), r#"{"text":"t"}"#);
+    /// ```
+    pub fn to_json(&self) -> Map<String, Value> {
+        let text = |text: &str| Value::String(text.to_owned());
+        let values: Vec<Value> = match &self.body {
+            Body::Text(all) => vec![text(all)],
+            Body::Completion { prompt, completion } => vec![text(prompt), text(completion)],
+            Body::Messages(messages) => vec![messages.iter().map(Message::to_json).collect()],
+            Body::Alpaca { instruction, input, output } => {
+                vec![text(instruction), text(input), text(output)]
+            }
+            Body::Question { question, context, answer } => {
+                vec![text(question), text(context), text(answer)]
+            }
+        };
+        let names = self.shape().columns().iter().map(|name| (*name).to_owned());
+        let mut object: Map<String, Value> = names.zip(values).collect();
+        for (name, value) in &self.extra {
+            let mut free = name.clone();
+            while object.contains_key(&free) || (free != *name && self.extra.contains_key(&free)) {
+                free.insert_str(0, "extra_");
+            }
+            object.insert(free, value.clone());
+        }
+        object
     }
 
     fn text_of(&self, roles: &[&str]) -> String {

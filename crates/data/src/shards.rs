@@ -95,7 +95,8 @@ pub fn merge_shards(shards: &[PathBuf], out: impl AsRef<Path>) -> Result<usize, 
     let mut open: Vec<Opened> = shards.iter().map(|path| Opened::open(path)).collect::<Result<_, _>>()?;
     check_complete(&open)?;
     let mut writer = JsonlWriter::create(out)?;
-    while let Some((_, at)) = open.iter().enumerate().filter_map(|(at, shard)| Some((shard.place?, at))).min() {
+    while let Some((_, at)) = open.iter().enumerate().filter_map(|(at, shard)| Some((shard.place?, at))).min()
+    {
         if let Some(record) = open[at].advance()? {
             writer.write(&record)?;
         }
@@ -119,8 +120,12 @@ fn check_complete(shards: &[Opened]) -> Result<(), DataError> {
             return wrong(format!("{} is shard {}, too", other.display(), shard.shard));
         }
     }
-    let missing: Vec<String> =
-        seen.iter().enumerate().filter(|(_, path)| path.is_none()).map(|(at, _)| format!("{at}/{}", seen.len())).collect();
+    let missing: Vec<String> = seen
+        .iter()
+        .enumerate()
+        .filter(|(_, path)| path.is_none())
+        .map(|(at, _)| format!("{at}/{}", seen.len()))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -149,10 +154,12 @@ impl Opened {
     fn open(path: &Path) -> Result<Self, DataError> {
         let wrong = |message| DataError::Shards { path: path.to_path_buf(), message };
         let places_path = places_of(path);
-        let file = File::open(&places_path)
-            .map_err(|error| wrong(format!("its places cannot be read: {}: {error}", places_path.display())))?;
+        let file = File::open(&places_path).map_err(|error| {
+            wrong(format!("its places cannot be read: {}: {error}", places_path.display()))
+        })?;
         let mut places = BufReader::new(file).lines();
-        let head = places.next().transpose().map_err(|source| DataError::Read { path: places_path, source })?;
+        let head =
+            places.next().transpose().map_err(|source| DataError::Read { path: places_path, source })?;
         let head: Head = serde_json::from_str(&head.unwrap_or_default())
             .map_err(|error| wrong(format!("its places do not begin with the shard: {error}")))?;
         let shard = head.shard.parse()?;
@@ -173,7 +180,8 @@ impl Opened {
             None => None,
             Some(Err(source)) => return Err(DataError::Read { path: places_of(&self.path), source }),
             Some(Ok(text)) => Some(
-                text.parse().map_err(|_| wrong(format!("its places hold {text:?}; wanted a whole number")))?,
+                text.parse()
+                    .map_err(|_| wrong(format!("its places hold {text:?}; wanted a whole number")))?,
             ),
         };
         if let Some(place) = place.filter(|place| Some(*place) <= self.place) {

@@ -1,33 +1,69 @@
 //! Files to records.
 
 mod columns;
+mod elements;
+mod files;
+mod format;
+mod input;
 mod jsonl;
+mod parquet;
+mod records;
+mod report;
 mod shape;
+mod shard;
+mod table;
+mod text;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::error::DataError;
-use crate::record::{Origin, Record, Shape};
+use crate::record::{Record, Shape};
 
 pub use columns::ColumnMap;
+pub use format::Format;
+pub use input::Encoding;
+pub use records::Records;
+pub use report::{OnError, SkipReason, Skipped, SourceReport};
+pub use shard::Shard;
+pub use text::TextUnit;
+
+pub(crate) use format::Compression;
+pub(crate) use jsonl::parse_line;
+pub(crate) use records::Assembler;
 pub(crate) use shape::speakers;
 
-use jsonl::Elements;
+use elements::{Parsing, ReadOptions};
+use files::Files;
 
-/// A file of training records.
+/// The most bytes one record may have, unless set otherwise: 256 MiB.
+pub(crate) const MAX_RECORD_BYTES: usize = 256 * 1024 * 1024;
+
+/// A file of training records, or a folder, pattern or list of them.
+///
+/// # Files
+///
+/// A folder is read with the folders in it, a pattern (`data/*.jsonl`, `**` for folders of any depth) as the shell
+/// reads it; both leave out hidden files and take the rest in the order of their paths, byte by byte. Of a folder, only
+/// names that tell a format are read, and not `README`, `LICENSE` and `CHANGELOG`; the [`SourceReport`] counts the
+/// others.
 ///
 /// # Format
 ///
-/// JSON lines: one object per line, blank lines skipped, CRLF and a byte order mark accepted. A file that
-/// ends in `.json` may instead hold one JSON array of objects.
+/// | ending | content | records |
+/// |---|---|---|
+/// | `.jsonl`, `.ndjson`, any other | JSON lines, blank lines skipped, CRLF accepted | one per line |
+/// | `.json` | one array of objects, or JSON lines | one per element or line |
+/// | `.csv`, `.tsv` | a table whose first row names the columns | one per row, all cells strings |
+/// | `.parquet` | a table; lists and structures become JSON (feature `parquet`) | one per row |
+/// | `.txt`, `.md` | plain text | as [`TextUnit`] says: one per file |
+///
+/// All but Parquet may be packed as `.gz` or `.zst`. A byte order mark is accepted everywhere; other encodings than
+/// UTF-8 as [`Encoding`] says.
 ///
 /// # Shape
 ///
-/// The first record's columns decide, and every record of the file must have the same shape. The shapes are
-/// looked for in this order, so a file that has the columns of two takes the first:
+/// The first record's columns decide, and every record of the file must have the same shape; another file of the set
+/// may have another. The shapes are looked for in this order, so a file that has the columns of two takes the first:
 ///
 /// | shape | columns | trained |
 /// |---|---|---|
@@ -35,28 +71,69 @@ use jsonl::Elements;
 /// | completion | `prompt`, `completion`: two strings, or two lists of messages | the completion |
 /// | alpaca | `instruction`, `output`, optional `input` | the output |
 /// | text | `text` | all of it |
+/// | question | `question`, optional `context`, `answer` or SQuAD's `answers` | the answer |
+///
+/// A conversation may have the roles `system` and `tool`, contents that are lists of parts of type `text`,
+/// `tool_calls` in place of a content, and a column `tools` (a list, or one as text), which goes to the chat template.
+/// Of SQuAD's `answers` (`{"text": [..]}`, or a list of strings) the first is trained; the column stays in `extra`.
 ///
 /// Other column names are mapped with [`ColumnMap`]; columns that the shape does not know are kept in
 /// [`Record::extra`].
 #[derive(Debug, Clone)]
 pub struct Source {
     path: PathBuf,
+    files: Files,
     columns: ColumnMap,
     shape: Option<Shape>,
+    formats: Option<Vec<Format>>,
+    shard: Option<Shard>,
+    on_error: OnError,
+    encoding: Encoding,
+    text_unit: TextUnit,
+    max_record_bytes: usize,
 }
 
 impl Source {
-    /// A source over the file at `path`.
+    /// A source over the file at `path`, all data files of the folder, or all files that match the pattern.
     ///
     /// # Errors
     ///
-    /// [`DataError::Read`] if the file cannot be opened.
+    /// [`DataError::Read`] if the file or folder cannot be opened, [`DataError::NoFiles`] if a folder or pattern has
+    /// no data file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref().to_path_buf();
-        match File::open(&path) {
-            Ok(_) => Ok(Self { path, columns: ColumnMap::default(), shape: None }),
-            Err(source) => Err(DataError::Read { path, source }),
+        let files = Files::find(&path)?;
+        Ok(Self {
+            path,
+            files,
+            columns: ColumnMap::default(),
+            shape: None,
+            formats: None,
+            shard: None,
+            on_error: OnError::default(),
+            encoding: Encoding::default(),
+            text_unit: TextUnit::default(),
+            max_record_bytes: MAX_RECORD_BYTES,
+        })
+    }
+
+    /// One source over several files, folders and patterns, in the order given.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::open`] for each; [`DataError::InvalidConfig`] for an empty list.
+    pub fn open_all<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, DataError> {
+        let mut sources = paths.into_iter().map(Self::open);
+        let mut all = sources.next().unwrap_or_else(|| {
+            let (found, wanted) = ("an empty list".to_owned(), "at least one path");
+            Err(DataError::InvalidConfig { field: "paths", found, wanted })
+        })?;
+        for source in sources {
+            let Files { files, ignored } = source?.files;
+            all.files.files.extend(files);
+            all.files.ignored.extend(ignored);
         }
+        Ok(all)
     }
 
     /// Reads the shapes' columns under other names.
@@ -73,29 +150,68 @@ impl Source {
         self
     }
 
-    /// The file.
+    /// Reads only files of these formats; the report counts the others.
+    #[must_use]
+    pub fn with_formats(mut self, formats: impl IntoIterator<Item = Format>) -> Self {
+        self.formats = Some(formats.into_iter().collect());
+        self
+    }
+
+    /// Gives out only this shard's records; all are read and checked.
+    #[must_use]
+    pub fn with_shard(mut self, shard: Shard) -> Self {
+        self.shard = Some(shard);
+        self
+    }
+
+    /// What happens to records that cannot be used.
+    #[must_use]
+    pub fn with_on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// How the bytes of CSV files and plain texts become characters.
+    #[must_use]
+    pub fn with_encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// What of a plain text file makes one record.
+    #[must_use]
+    pub fn with_text_unit(mut self, unit: TextUnit) -> Self {
+        self.text_unit = unit;
+        self
+    }
+
+    /// The most bytes of a line, element, row or text; 256 MiB unless set. A longer one is not read into memory.
+    #[must_use]
+    pub fn with_max_record_bytes(mut self, bytes: usize) -> Self {
+        self.max_record_bytes = bytes;
+        self
+    }
+
+    /// The file, folder or pattern as it was given; of a list, its first entry.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The records one by one, in file order. The iterator ends after its first error.
+    /// The files, in the order in which they are read.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files.files
+    }
+
+    /// The records one by one, in file order, in constant memory. The iterator ends after its first error.
     ///
     /// # Errors
     ///
-    /// [`DataError::Read`] if the file cannot be opened.
+    /// [`DataError::Read`] if the first file cannot be opened, unless bad records are skipped.
     pub fn records(&self) -> Result<Records, DataError> {
-        Ok(Records {
-            elements: jsonl::open(&self.path)?,
-            path: self.path.clone(),
-            columns: self.columns.clone(),
-            fixed: self.shape,
-            shape: self.shape,
-            read: 0,
-            finished: false,
-        })
+        Records::new(self, Parsing::OneByOne)
     }
 
-    /// All records, in file order.
+    /// All records, in file order. JSON lines are parsed on all cores; the result does not depend on their number.
     ///
     /// # Errors
     ///
@@ -103,78 +219,30 @@ impl Source {
     /// line that is cut off too), a record that is no object, a missing column, a value of the wrong type, a
     /// second shape, a record without assistant text. [`DataError::EmptyFile`] if there is no record.
     pub fn read(&self) -> Result<Vec<Record>, DataError> {
-        self.records()?.collect()
-    }
-}
-
-/// The iterator of [`Source::records`].
-#[derive(Debug)]
-pub struct Records {
-    elements: Elements,
-    path: PathBuf,
-    columns: ColumnMap,
-    /// The shape that the caller fixed.
-    fixed: Option<Shape>,
-    /// The shape of the file, once known.
-    shape: Option<Shape>,
-    read: usize,
-    finished: bool,
-}
-
-impl Records {
-    fn record(&mut self, origin: Origin, value: Value) -> Result<Record, DataError> {
-        let Value::Object(mut object) = value else {
-            return Err(DataError::NotAnObject { origin, found: shape::kind(&value) });
-        };
-        self.columns.check(&object, &origin)?;
-        let shape = match self.fixed {
-            Some(shape) => shape,
-            None => {
-                let found = shape::recognise(&object, &self.columns);
-                match (self.shape, found) {
-                    (Some(wanted), Some(found)) if wanted != found => {
-                        return Err(DataError::MixedShapes { origin, found, wanted });
-                    }
-                    // A file whose shape is known names the missing column below.
-                    (Some(wanted), _) => wanted,
-                    (None, Some(found)) => found,
-                    (None, None) => {
-                        return Err(DataError::UnknownShape {
-                            origin,
-                            found: object.keys().cloned().collect(),
-                        });
-                    }
-                }
-            }
-        };
-        self.shape = Some(shape);
-        let body = shape::body(shape, &mut object, &self.columns, &origin)?;
-        for name in shape.columns() {
-            if let Some(column) = self.columns.find(&object, name) {
-                object.shift_remove(column);
-            }
+        let (records, report) = self.read_with_report()?;
+        if report.total_skipped() > 0 {
+            tracing::warn!(path = %self.path.display(), "{report}");
         }
-        Ok(Record { body, origin, extra: object })
+        Ok(records)
     }
-}
 
-impl Iterator for Records {
-    type Item = Result<Record, DataError>;
+    /// All records, as [`Source::read`], and what was left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::read`].
+    pub fn read_with_report(&self) -> Result<(Vec<Record>, SourceReport), DataError> {
+        let mut records = Records::new(self, Parsing::Batches)?;
+        let all = records.by_ref().collect::<Result<Vec<Record>, DataError>>()?;
+        Ok((all, records.into_report()))
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.finished {
-            return None;
+    fn read_options(&self, parsing: Parsing) -> ReadOptions {
+        ReadOptions {
+            encoding: self.encoding,
+            text_unit: self.text_unit,
+            max_record_bytes: self.max_record_bytes,
+            parsing,
         }
-        let record = match self.elements.next() {
-            Some(Ok(element)) => self.record(element.origin, element.value),
-            Some(Err(error)) => Err(error),
-            None => {
-                self.finished = true;
-                return (self.read == 0).then(|| Err(DataError::EmptyFile { path: self.path.clone() }));
-            }
-        };
-        self.read += 1;
-        self.finished = record.is_err();
-        Some(record)
     }
 }

@@ -161,7 +161,10 @@ impl ChatTemplate {
             refuse_sentinels(messages, tools)?;
         }
         let turns = messages.iter().map(|message| {
-            Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
+            let turn = [("role", message.role.as_str()), ("content", message.content.as_str())];
+            let turn = turn.map(|(key, text)| (key, Value::from(text)));
+            let extra = message.extra.iter().map(|(key, value)| (key.as_str(), Value::from(Serde(value))));
+            Value::from_iter(turn.into_iter().chain(extra))
         });
         let tools = if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) };
         let context = Value::from_pairs([
@@ -201,9 +204,11 @@ fn compile(environment: &mut Environment<'static>, source: String) -> Result<(),
 
 fn refuse_sentinels(messages: &[Message], tools: &[serde_json::Value]) -> Result<(), DataError> {
     let texts = messages.iter().flat_map(|message| [&message.role, &message.content]);
+    let extra = messages.iter().flat_map(|message| message.extra.values());
     let sentinel = texts
         .filter_map(|text| generation::find_sentinel(text))
         .chain(tools.iter().filter_map(|tool| generation::find_sentinel(&tool.to_string())))
+        .chain(extra.filter_map(|value| generation::find_sentinel(&value.to_string())))
         .next();
     sentinel.map_or(Ok(()), |found| {
         let message = format!(

@@ -211,6 +211,8 @@ pub enum RecordShape {
     Messages,
     /// `instruction`, `output` and an optional `input`.
     Alpaca,
+    /// `question`, an optional `context`, and `answer` or `answers`.
+    Question,
 }
 
 /// Whether several records share a row of tokens. They never see each other.

@@ -8,12 +8,12 @@ use rayon::prelude::*;
 use super::cluster::Clusters;
 use super::near::{NearDuplicateConfig, Verify};
 use super::remove::{NearDuplicateReport, remove};
-use super::shard::Shard;
 use super::signatures::{Signatures, Stack};
 use super::sketch::{Signer, Sketch, compared_text};
 use super::{DuplicateReport, file, fingerprint, remove_seen};
 use crate::error::DataError;
 use crate::record::{Origin, Record};
+use crate::source::Shard;
 
 /// The signatures of records, without their texts: tomorrow's data is compared with today's by it.
 ///
@@ -138,7 +138,7 @@ impl SignatureIndex {
         let first = self.seen;
         self.seen += records.len() as u64;
         let mine: Vec<(u64, &Record)> =
-            (first..).zip(records).filter(|(position, _)| shard.holds(*position)).collect();
+            (first..).zip(records).filter(|(position, _)| shard.has(*position as usize)).collect();
         let signatures = self.signer.sign_all(&mine, |(_, record)| compared_text(record));
         let fingerprints: Vec<u128> = mine.par_iter().map(|(_, record)| fingerprint(record)).collect();
         let mut numbers = self.entries.numbers();

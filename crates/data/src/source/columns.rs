@@ -10,7 +10,7 @@ use crate::record::{Origin, Shape};
 ///
 /// `{prompt: question, completion: answer}` reads a file with `question` and `answer` as prompt and
 /// completion. The canonical names are `messages`, `conversations`, `prompt`, `completion`, `instruction`,
-/// `input`, `output` and `text`. A column that is mapped must be in every record.
+/// `input`, `output`, `text`, `question`, `context`, `answer` and `answers`. A column that is mapped must be in every record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct ColumnMap(BTreeMap<String, String>);

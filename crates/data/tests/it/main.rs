@@ -12,6 +12,7 @@ mod mix;
 mod near_duplicates;
 mod pack;
 mod sentencepiece;
+mod shards;
 mod signature_index;
 mod source;
 mod split;

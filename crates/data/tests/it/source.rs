@@ -154,8 +154,8 @@ fn bad_files_are_clear_errors() {
             &["a.jsonl:2: this record has the shape completion, the file began with text"],
         ),
         (
-            r#"{"question": "q", "answer": "a"}"#.to_owned(),
-            &["a.jsonl:1: no known shape has the columns question, answer", "prompt + completion", "`columns`"],
+            r#"{"query": "q", "reply": "a"}"#.to_owned(),
+            &["a.jsonl:1: no known shape has the columns query, reply", "prompt + completion", "`columns`"],
         ),
         (
             r#"{"prompt": "p", "completion": ""}"#.to_owned(),

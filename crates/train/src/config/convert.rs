@@ -336,6 +336,7 @@ impl From<RecordShape> for Shape {
             RecordShape::Completion => Self::Completion,
             RecordShape::Messages => Self::Messages,
             RecordShape::Alpaca => Self::Alpaca,
+            RecordShape::Question => Self::Question,
         }
     }
 }

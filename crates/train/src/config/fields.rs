@@ -178,10 +178,11 @@ const DATA: &[Field] = &[
     ),
     optional(
         "shape",
-        Kind::Choice(&["text", "completion", "messages", "alpaca"]),
+        Kind::Choice(&["text", "completion", "messages", "alpaca", "question"]),
         r#""completion""#,
         "Shape of the records, by default recognised by the columns: \"text\" (text), \"completion\" (prompt,\n\
-         completion), \"messages\" (messages) or \"alpaca\" (instruction, output and, if there, input).",
+         completion), \"messages\" (messages), \"alpaca\" (instruction, output and, if there, input) or \"question\"\n\
+         (question, answer and, if there, context).",
     ),
     default("max_length", Kind::Whole, "512", "Longest row in tokens; longer records are cut at the end."),
     default(

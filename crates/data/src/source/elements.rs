@@ -1,0 +1,153 @@
+use std::fmt;
+use std::io::{self, BufRead, Cursor, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::format::Format;
+use super::input::{self, Encoding};
+use super::jsonl::{Array, LineReader, Lines, ParallelLines};
+use super::parquet::Rows;
+use super::table::Table;
+use super::text::{Text, TextUnit};
+use crate::error::DataError;
+use crate::record::Origin;
+
+/// What stands at one place of a file.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// An object with columns, or what stands in its place.
+    Json(Value),
+    /// Plain text.
+    Text(String),
+}
+
+/// One value of a file and where it begins.
+#[derive(Debug)]
+pub(crate) struct Element {
+    pub(crate) origin: Origin,
+    pub(crate) payload: Payload,
+}
+
+/// What every reader of a file knows about it.
+#[derive(Debug, Clone)]
+pub(crate) struct FileContext {
+    pub(crate) file: Arc<str>,
+    pub(crate) max_record_bytes: usize,
+}
+
+impl FileContext {
+    pub(crate) fn origin(&self, line: usize) -> Origin {
+        Origin { file: Arc::clone(&self.file), line }
+    }
+
+    pub(crate) fn damaged(&self, line: usize, error: &dyn fmt::Display) -> DataError {
+        DataError::Damaged { origin: self.origin(line), message: error.to_string() }
+    }
+}
+
+/// How a file is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadOptions {
+    pub(crate) encoding: Encoding,
+    pub(crate) text_unit: TextUnit,
+    pub(crate) max_record_bytes: usize,
+    pub(crate) parsing: Parsing,
+}
+
+/// Whether lines are parsed one by one, or in batches on all cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parsing {
+    OneByOne,
+    Batches,
+}
+
+/// The values of a file, in order.
+pub(crate) enum Elements {
+    Lines(Lines),
+    ParallelLines(ParallelLines),
+    Array(Array),
+    Table(Table),
+    Rows(Rows),
+    Text(Text),
+}
+
+impl fmt::Debug for Elements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Elements { .. }")
+    }
+}
+
+impl Elements {
+    /// Opens a file; the name is that of its encoding, if it had to be transcoded.
+    pub(crate) fn open(path: &Path, options: ReadOptions) -> Result<(Self, Option<&'static str>), DataError> {
+        let context = FileContext {
+            file: path.display().to_string().into(),
+            max_record_bytes: options.max_record_bytes,
+        };
+        let failed = |source: io::Error| match source.kind() {
+            // A decoder met something else than what the name says.
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+                context.damaged(1, &source)
+            }
+            _ => DataError::Read { path: path.to_path_buf(), source },
+        };
+        let format = Format::of(path).unwrap_or(Format::JsonLines);
+        if format == Format::Parquet {
+            return Ok((Self::Rows(Rows::open(path, context)?), None));
+        }
+        let text = matches!(format, Format::Csv | Format::Tsv | Format::Text);
+        let opened = if text { input::open_text(path, options.encoding) } else { input::open(path) };
+        let input = opened.map_err(failed)?;
+        let reader = input.reader;
+        let elements = match format {
+            Format::Csv => Self::Table(Table::new(reader, b',', context)?),
+            Format::Tsv => Self::Table(Table::new(reader, b'\t', context)?),
+            Format::Text => Self::Text(Text::new(reader, options.text_unit, context)),
+            Format::Json => {
+                let (first, reader) = first_character(reader).map_err(failed)?;
+                match first {
+                    Some(b'[') => Self::Array(Array::new(reader, context)?),
+                    _ => Self::lines(reader, options.parsing, context),
+                }
+            }
+            Format::JsonLines | Format::Parquet => Self::lines(reader, options.parsing, context),
+        };
+        Ok((elements, input.charset))
+    }
+
+    fn lines(reader: Box<dyn BufRead + Send>, parsing: Parsing, context: FileContext) -> Self {
+        let lines = LineReader::new(reader, context);
+        match parsing {
+            Parsing::OneByOne => Self::Lines(Lines::new(lines)),
+            Parsing::Batches => Self::ParallelLines(ParallelLines::new(lines)),
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Result<Element, DataError>> {
+        match self {
+            Self::Lines(lines) => lines.next(),
+            Self::ParallelLines(lines) => lines.next(),
+            Self::Array(array) => array.next(),
+            Self::Table(table) => table.next(),
+            Self::Rows(rows) => rows.next(),
+            Self::Text(text) => text.next(),
+        }
+    }
+}
+
+/// The first byte that is not white space, and the stream from its beginning.
+fn first_character(mut reader: Box<dyn BufRead + Send>) -> io::Result<(Option<u8>, Box<dyn BufRead + Send>)> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    loop {
+        if reader.read(&mut byte)? == 0 {
+            return Ok((None, Box::new(Cursor::new(head))));
+        }
+        head.push(byte[0]);
+        if !byte[0].is_ascii_whitespace() {
+            return Ok((Some(byte[0]), Box::new(Cursor::new(head).chain(reader))));
+        }
+    }
+}
