@@ -28,6 +28,7 @@ mod batch;
 mod dedup;
 mod encode;
 mod error;
+pub mod extract;
 mod leak;
 mod mask;
 mod ngram;
