@@ -196,8 +196,10 @@ impl AlignConfig {
         for (extraction, found) in extractions.iter_mut().zip(matcher.found) {
             extraction.status = found.as_ref().map_or(Status::Ungrounded, |found| found.0);
             extraction.tokens = found.map(|found| found.1);
-            extraction.chars =
-                extraction.tokens.as_ref().map(|at| tokens[at.start].chars.start..tokens[at.end - 1].chars.end);
+            extraction.chars = extraction
+                .tokens
+                .as_ref()
+                .map(|at| tokens[at.start].chars.start..tokens[at.end - 1].chars.end);
         }
     }
 

@@ -50,8 +50,7 @@ impl DiskCache {
         let write = |source| DataError::Write { path: path.clone(), source };
         let read = |source| DataError::Read { path: path.clone(), source };
         fs::create_dir_all(dir.as_ref()).map_err(write)?;
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(write)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(write)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(DataError::CacheInUse { path }),

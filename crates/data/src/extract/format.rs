@@ -179,7 +179,9 @@ impl AnswerFormat {
         }
         let content = self.content(answer)?;
         match self.language {
-            Language::Json => serde_json::from_str(content).map_err(|e| refuse(format!("not valid JSON: {e}"))),
+            Language::Json => {
+                serde_json::from_str(content).map_err(|e| refuse(format!("not valid JSON: {e}")))
+            }
             Language::Yaml => serde_saphyr::from_str(content).map_err(|e| {
                 let message = e.to_string();
                 refuse(format!("not valid YAML: {}", message.lines().next().unwrap_or_default()))
@@ -193,7 +195,9 @@ impl AnswerFormat {
         }
         let blocks: Vec<(Option<&str>, &str)> = FENCE
             .captures_iter(answer)
-            .map(|block| (block.get(1).map(|tag| tag.as_str()), block.get(2).map_or("", |body| body.as_str())))
+            .map(|block| {
+                (block.get(1).map(|tag| tag.as_str()), block.get(2).map_or("", |body| body.as_str()))
+            })
             .collect();
         let known: Vec<&str> = blocks
             .iter()
@@ -222,7 +226,9 @@ impl AnswerFormat {
             (Value::Array(list), wrapper) => {
                 if self.top_level_list == TopLevelList::Refuse {
                     let wanted = wrapper.as_deref().unwrap_or("extractions");
-                    return Err(refuse(format!("the answer is a list, wanted an object with the key {wanted:?}")));
+                    return Err(refuse(format!(
+                        "the answer is a list, wanted an object with the key {wanted:?}"
+                    )));
                 }
                 Value::Array(list)
             }

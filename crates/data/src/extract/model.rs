@@ -35,15 +35,8 @@ impl Request {
     /// SHA-256 of everything that makes the answer what it is, the model's identity included, in hexadecimal.
     pub fn key(&self, model: &str) -> String {
         let messages: Vec<[&str; 2]> = self.messages.iter().map(|m| [&*m.role, &*m.content]).collect();
-        let content = json!([
-            model,
-            messages,
-            self.temperature,
-            self.max_tokens,
-            self.seed,
-            self.pass,
-            self.attempt
-        ]);
+        let content =
+            json!([model, messages, self.temperature, self.max_tokens, self.seed, self.pass, self.attempt]);
         let digest = Sha256::digest(content.to_string().as_bytes());
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -128,5 +121,25 @@ pub trait LanguageModel: Send + Sync {
 impl<F: Fn(&Request) -> Result<Answer, ModelError> + Send + Sync> LanguageModel for F {
     fn complete(&self, request: &Request) -> Result<Answer, ModelError> {
         self(request)
+    }
+}
+
+impl LanguageModel for &dyn LanguageModel {
+    fn complete(&self, request: &Request) -> Result<Answer, ModelError> {
+        (**self).complete(request)
+    }
+
+    fn identity(&self) -> String {
+        (**self).identity()
+    }
+}
+
+impl LanguageModel for Box<dyn LanguageModel> {
+    fn complete(&self, request: &Request) -> Result<Answer, ModelError> {
+        (**self).complete(request)
+    }
+
+    fn identity(&self) -> String {
+        (**self).identity()
     }
 }

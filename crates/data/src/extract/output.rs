@@ -37,8 +37,8 @@ pub fn write_jsonl(path: impl AsRef<Path>, documents: &[Extracted]) -> Result<()
 /// within its text.
 pub fn read_jsonl(path: impl AsRef<Path>) -> Result<Vec<Extracted>, DataError> {
     let path = path.as_ref();
-    let text = fs::read_to_string(path)
-        .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    let text =
+        fs::read_to_string(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
     let mut documents = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let refuse = |message: String| DataError::Json {
@@ -137,14 +137,19 @@ fn extraction_from(item: &Value, length: usize) -> Result<Extraction, String> {
     let status = match item.get("alignment_status") {
         None | Some(Value::Null) => Status::Ungrounded,
         // langextract's type has a fourth status, which it never sets.
-        Some(status) => serde_json::from_value(status.clone())
-            .map_err(|_| format!("alignment_status {status} is none of match_exact, match_lesser, match_fuzzy"))?,
+        Some(status) => serde_json::from_value(status.clone()).map_err(|_| {
+            format!("alignment_status {status} is none of match_exact, match_lesser, match_fuzzy")
+        })?,
     };
     if chars.is_some() != (status != Status::Ungrounded) {
         return Err(format!("alignment_status {status} does not go with char_interval {chars:?}"));
     }
     Ok(Extraction {
-        attributes: item.get("attributes").and_then(Value::as_object).cloned().filter(|a: &Map<_, _>| !a.is_empty()),
+        attributes: item
+            .get("attributes")
+            .and_then(Value::as_object)
+            .cloned()
+            .filter(|a: &Map<_, _>| !a.is_empty()),
         index: number_of(item, "extraction_index").unwrap_or_default(),
         group: number_of(item, "group_index").unwrap_or_default(),
         status,

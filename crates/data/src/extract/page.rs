@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 use serde_json::Value;
@@ -34,7 +35,12 @@ pub fn render_page(title: &str, documents: &[Extracted]) -> Result<String, DataE
     let number = |class: &str| classes.get(class).map_or(0, |found| found.0);
     let legend: Vec<Legend<'_>> = classes
         .iter()
-        .map(|(name, (number, count))| Legend { name, number: *number, colour: number % COLOURS, count: *count })
+        .map(|(name, (number, count))| Legend {
+            name,
+            number: *number,
+            colour: number % COLOURS,
+            count: *count,
+        })
         .collect();
     let pages: Vec<Page<'_>> = documents.iter().map(|document| Page::new(document, &number)).collect();
     let mut environment = Environment::new();
@@ -50,7 +56,8 @@ pub fn render_page(title: &str, documents: &[Extracted]) -> Result<String, DataE
         document.extractions.iter().for_each(|extraction| hash.update(format!("{extraction:?}")));
     }
     let nonce: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    page.render(context! { title, legend, documents => pages, nonce }).map_err(template)
+    let (legend, documents) = (minijinja::Value::from(Serde(legend)), minijinja::Value::from(Serde(pages)));
+    page.render(context! { title, legend, documents, nonce }).map_err(template)
 }
 
 /// Writes [`render_page`] to a file.

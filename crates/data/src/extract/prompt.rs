@@ -28,7 +28,8 @@ pub fn chunk_context(before: Option<(&str, usize)>, own: Option<&str>) -> Option
         format!("[Previous text]: ...{}", &text[from..])
     };
     let own = own.filter(|own| !own.is_empty()).map(str::to_owned);
-    let parts: Vec<String> = before.filter(|(_, chars)| *chars > 0).map(tail).into_iter().chain(own).collect();
+    let parts: Vec<String> =
+        before.filter(|(_, chars)| *chars > 0).map(tail).into_iter().chain(own).collect();
     (!parts.is_empty()).then(|| parts.join("\n\n"))
 }
 

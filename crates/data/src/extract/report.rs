@@ -118,13 +118,7 @@ impl fmt::Display for RunReport {
         writeln!(
             f,
             "{} extractions: {} exact, {} lesser, {} fuzzy, {} ungrounded; {} copied from examples, {} against the schema",
-            self.extractions,
-            self.exact,
-            self.lesser,
-            self.fuzzy,
-            self.ungrounded,
-            self.copied,
-            self.invalid
+            self.extractions, self.exact, self.lesser, self.fuzzy, self.ungrounded, self.copied, self.invalid
         )?;
         write!(
             f,

@@ -84,11 +84,7 @@ impl<M: LanguageModel> Extractor<M> {
     /// # Errors
     ///
     /// [`DataError::InvalidConfig`] as [`ExtractConfig::validate`]; the errors of [`DiskCache::open`].
-    pub fn run(
-        &self,
-        documents: &[Document],
-        observer: impl Fn(&Progress) + Sync,
-    ) -> Result<Run, DataError> {
+    pub fn run(&self, documents: &[Document], observer: impl Fn(&Progress) + Sync) -> Result<Run, DataError> {
         self.config.validate()?;
         let disk = self.cache.as_ref().map(DiskCache::open).transpose()?;
         let plan: Vec<Vec<Chunk>> = documents
@@ -114,7 +110,10 @@ impl<M: LanguageModel> Extractor<M> {
             stopped: OnceLock::new(),
             next: AtomicUsize::new(0),
             progress: Mutex::new(Progress::new(documents.len(), jobs.len())),
-            left: plan.iter().map(|chunks| AtomicUsize::new(chunks.len() * self.config.passes as usize)).collect(),
+            left: plan
+                .iter()
+                .map(|chunks| AtomicUsize::new(chunks.len() * self.config.passes as usize))
+                .collect(),
             outcomes: jobs.iter().map(|_| OnceLock::new()).collect(),
         };
         work.progress().documents_done = plan.iter().filter(|chunks| chunks.is_empty()).count();

@@ -95,8 +95,8 @@ impl Task {
     /// [`DataError::Read`] if the file cannot be read, [`DataError::Task`] if it is no task.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
-        let text = fs::read_to_string(path)
-            .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+        let text =
+            fs::read_to_string(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
         let is_toml = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
         let task = if is_toml { Self::from_toml(&text) } else { Self::from_yaml(&text) };
         task.map_err(|error| match error {
@@ -202,9 +202,8 @@ impl TaskFile {
             attributes: file.attributes,
             ..Extraction::new(file.class, file.text)
         };
-        let example = |file: ExampleFile| {
-            Example::new(file.text, file.extractions.into_iter().map(extraction))
-        };
+        let example =
+            |file: ExampleFile| Example::new(file.text, file.extractions.into_iter().map(extraction));
         let examples = self.examples.into_iter().map(example).collect();
         Ok(Task { instructions: self.instructions, examples, schema: self.schema })
     }

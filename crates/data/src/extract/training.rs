@@ -108,7 +108,8 @@ impl TrainingSet {
                 Message::new("user", &document.text[chunk.bytes.clone()]),
                 Message::new("assistant", format.render(&answer)),
             ];
-            self.records.push(Record::new(Body::Messages(messages), Origin::new(document.id.as_str(), number + 1)));
+            self.records
+                .push(Record::new(Body::Messages(messages), Origin::new(document.id.as_str(), number + 1)));
         }
         self.straddling += placed.iter().filter(|placed| !**placed).count();
     }

@@ -94,9 +94,9 @@ fn is_plain(text: &str) -> bool {
         return false;
     }
     let indicator_first = text.starts_with(|c: char| "#,[]{}&*!|>'\"%@`".contains(c));
-    let lone_first = ["?", ":", "-"].iter().any(|mark| {
-        text.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-    });
+    let lone_first = ["?", ":", "-"]
+        .iter()
+        .any(|mark| text.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')));
     let inside = text.contains(": ") || text.ends_with(':') || text.contains(" #");
     !indicator_first && !lone_first && !inside && !is_other_type(text)
 }
@@ -144,7 +144,9 @@ fn is_other_type(text: &str) -> bool {
         matches!(parts.as_slice(), [year, month, day]
             if year.len() == 4 && digits(year) && digits(month) && day.starts_with(|c: char| c.is_ascii_digit()))
     };
-    (starts_number && (digits(unsigned) || based("0x", 16) || based("0b", 2) || sexagesimal)) || decimal || date
+    (starts_number && (digits(unsigned) || based("0x", 16) || based("0b", 2) || sexagesimal))
+        || decimal
+        || date
 }
 
 fn double_quoted(text: &str) -> String {

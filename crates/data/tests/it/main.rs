@@ -3,6 +3,7 @@
 mod batch;
 mod dedup;
 mod encode;
+mod extract;
 mod leak;
 mod pack;
 mod sentencepiece;

@@ -82,11 +82,8 @@ mod tests {
             for end in start..n {
                 let mut next = row.clone();
                 for j in 0..m {
-                    next[j + 1] = if source[end] == extraction[j] {
-                        row[j] + 1
-                    } else {
-                        next[j].max(row[j + 1])
-                    };
+                    next[j + 1] =
+                        if source[end] == extraction[j] { row[j] + 1 } else { next[j].max(row[j + 1]) };
                 }
                 row = next;
                 for k in 1..=row[m] {
@@ -120,7 +117,11 @@ mod tests {
                 }
             }
             for k in 1..=extraction.len() {
-                assert_eq!(shortest(&starts, &ends, k), wanted.get(&k).cloned(), "{source:?} {extraction:?} {k}");
+                assert_eq!(
+                    shortest(&starts, &ends, k),
+                    wanted.get(&k).cloned(),
+                    "{source:?} {extraction:?} {k}"
+                );
             }
             let loosest = wanted.iter().next_back().map(|(_, window)| window.clone());
             assert_eq!(tightest(&source, &extraction, 1, 0.0), loosest);
