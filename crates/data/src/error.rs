@@ -1,6 +1,6 @@
 use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::record::{Origin, Shape};
 
@@ -389,6 +389,34 @@ pub enum DataError {
         /// The values that are allowed.
         wanted: &'static str,
     },
+
+    /// A cache of answers is open in another run.
+    #[error("{} is open in another run; wanted a cache that no other run uses", .path.display())]
+    CacheInUse {
+        /// The cache's file.
+        path: PathBuf,
+    },
+
+    /// An extraction task is not one.
+    #[error("extraction task{}: {message}", at_path(.path.as_deref()))]
+    Task {
+        /// The file, where it came from one.
+        path: Option<PathBuf>,
+        /// What is wrong.
+        message: String,
+    },
+
+    /// A model's answer does not hold extractions.
+    #[error("the model's answer: {message}")]
+    Answer {
+        /// What was found and what was wanted.
+        message: String,
+    },
+}
+
+/// ` PATH`, or nothing.
+fn at_path(path: Option<&Path>) -> String {
+    path.map_or_else(String::new, |path| format!(" {}", path.display()))
 }
 
 impl DataError {

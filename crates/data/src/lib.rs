@@ -30,6 +30,7 @@ mod decontaminate;
 mod dedup;
 mod encode;
 mod error;
+pub mod extract;
 mod index;
 mod leak;
 mod mask;

@@ -5,6 +5,7 @@ mod card;
 mod decontaminate;
 mod dedup;
 mod encode;
+mod extract;
 mod leak;
 mod leak_audit;
 mod minhash;

@@ -1,0 +1,302 @@
+//! Against a server that misbehaves in all the ways that servers do.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use burnisher_data::Message;
+use burnisher_data::extract::{
+    ChunkConfig, ExtractConfig, Extractor, HttpConfig, LanguageModel, ModelError, Request, ResponseFormat, Status,
+    Task,
+};
+use serde_json::{Value, json};
+
+use super::run::{capitals, documents, question};
+
+/// What the server does with a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Act {
+    Answer,
+    /// Answers, with a name that the text does not have.
+    Invent,
+    /// Answers after the client's patience.
+    Slow,
+    Status(u16, Option<&'static str>),
+    BrokenJson,
+    /// Ends the connection in the middle of the body.
+    HangUp,
+}
+
+#[derive(Debug)]
+struct Server {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    /// Questions answered well, with how often.
+    answered: Arc<Mutex<HashMap<String, usize>>>,
+    /// Bodies and keys of all requests, with their times.
+    seen: Arc<Mutex<Vec<(Value, String, Instant)>>>,
+}
+
+impl Server {
+    /// `act` is given the question and how often it came before.
+    fn start(act: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let server = Self {
+            address: listener.local_addr().expect("an address"),
+            stop: Arc::default(),
+            answered: Arc::default(),
+            seen: Arc::default(),
+        };
+        let (stop, answered, seen) = (server.stop.clone(), server.answered.clone(), server.seen.clone());
+        let (act, times) = (Arc::new(act), Arc::new(Mutex::new(HashMap::<String, usize>::new())));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(stream) = stream else { continue };
+                let (act, times, answered, seen) = (act.clone(), times.clone(), answered.clone(), seen.clone());
+                thread::spawn(move || {
+                    let Some((body, key)) = read_request(&stream) else { return };
+                    let prompt = body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
+                    let question = question(&prompt);
+                    seen.lock().expect("no panic").push((body, key, Instant::now()));
+                    let before = {
+                        let mut times = times.lock().expect("no panic");
+                        let times = times.entry(question.clone()).or_default();
+                        *times += 1;
+                        *times - 1
+                    };
+                    if respond(&stream, act(&question, before), &question) {
+                        *answered.lock().expect("no panic").entry(question).or_default() += 1;
+                    }
+                });
+            }
+        });
+        server
+    }
+
+    fn config(&self) -> HttpConfig {
+        HttpConfig::new(format!("http://{}/v1", self.address), "small")
+            .with_timeout(Duration::from_millis(1500))
+            .with_waits(Duration::from_millis(5), Duration::from_secs(3))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn read_request(stream: &TcpStream) -> Option<(Value, String)> {
+    let mut reader = BufReader::new(stream);
+    let (mut length, mut key) = (0, String::new());
+    let mut first = String::new();
+    reader.read_line(&mut first).ok()?;
+    assert_eq!(first.trim(), "POST /v1/chat/completions HTTP/1.1");
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim().split_once(": ") else { break };
+        match name.to_lowercase().as_str() {
+            "content-length" => length = value.parse().ok()?,
+            "authorization" => value.clone_into(&mut key),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((serde_json::from_slice(&body).ok()?, key))
+}
+
+/// Whether the client got an answer.
+fn respond(mut stream: &TcpStream, act: Act, question: &str) -> bool {
+    let content = match act {
+        Act::Invent => json!({"extractions": [{"name": "Zacharias"}]}).to_string(),
+        _ => capitals(question),
+    };
+    let mut body = json!({
+        "choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 12, "completion_tokens": 5},
+    })
+    .to_string();
+    let (mut status, mut header, mut cut) = (200, String::new(), None);
+    match act {
+        Act::Answer | Act::Invent => {}
+        Act::Slow => thread::sleep(Duration::from_secs(4)),
+        Act::Status(code, retry) => {
+            status = code;
+            body = json!({"error": {"message": "no"}}).to_string();
+            header = retry.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
+        }
+        Act::BrokenJson => body.truncate(body.len() / 2),
+        Act::HangUp => cut = Some(body.len() / 2),
+    }
+    let head = format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{header}Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let sent = &body.as_bytes()[..cut.unwrap_or(body.len())];
+    let written = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent)).is_ok();
+    written && matches!(act, Act::Answer | Act::Invent)
+}
+
+fn ask(model: &dyn LanguageModel, text: &str) -> Result<String, ModelError> {
+    let request = Request::new(vec![Message::new("user", format!("Q: {text}\nA: "))]);
+    Ok(model.complete(&request)?.text)
+}
+
+#[test]
+fn every_fault_that_passes_is_outlived() {
+    for act in [
+        Act::Slow,
+        Act::Status(429, Some("1")),
+        Act::Status(429, None),
+        Act::Status(500, None),
+        Act::Status(503, None),
+        Act::BrokenJson,
+        Act::HangUp,
+    ] {
+        let server = Server::start(move |_, before| if before == 0 { act } else { Act::Answer });
+        let model = server.config().init().expect("a model");
+        let answer = ask(&model, "Anna came.").unwrap_or_else(|error| panic!("{act:?}: {error}"));
+        assert!(answer.contains("Anna"), "{act:?}");
+        let seen = server.seen.lock().expect("no panic");
+        assert_eq!(seen.len(), 2, "{act:?}");
+        if act == Act::Status(429, Some("1")) {
+            let waited = seen[1].2 - seen[0].2;
+            assert!(waited >= Duration::from_millis(1000), "Retry-After is kept: {waited:?}");
+        }
+    }
+}
+
+#[test]
+fn faults_that_stay_are_told_apart() {
+    let server = Server::start(|question, _| match question {
+        "Key" => Act::Status(401, None),
+        "Long" => Act::Status(400, None),
+        _ => Act::Status(500, None),
+    });
+    let model = server.config().with_max_retries(2).init().expect("a model");
+    let fatal = ask(&model, "Key").expect_err("a wrong key");
+    assert!(matches!(&fatal, ModelError::Fatal { message } if message.contains("401")), "{fatal:?}");
+    let refused = ask(&model, "Long").expect_err("too long");
+    assert!(matches!(&refused, ModelError::Refused { message } if message.contains("400")), "{refused:?}");
+    let down = ask(&model, "Other").expect_err("down").to_string();
+    assert!(down.contains("status 500") && down.contains("sent 3 times"), "{down}");
+    assert_eq!(server.seen.lock().expect("no panic").len(), 5);
+}
+
+#[test]
+fn the_request_is_the_protocols() {
+    let server = Server::start(|_, _| Act::Answer);
+    // The one variable that every test process has.
+    let config = server
+        .config()
+        .with_api_key_variable("CARGO_MANIFEST_DIR")
+        .with_response_format(ResponseFormat::JsonSchema(json!({"type": "object"})));
+    let model = config.init().expect("a model");
+    let mut request = Request::new(vec![Message::new("system", "S"), Message::new("user", "Anna")]);
+    (request.temperature, request.max_tokens, request.seed) = (Some(0.5), Some(64), Some(7));
+    let answer = model.complete(&request).expect("an answer");
+    assert_eq!((answer.prompt_tokens, answer.completion_tokens), (Some(12), Some(5)));
+    assert_eq!(answer.finish_reason.as_deref(), Some("stop"));
+    let seen = server.seen.lock().expect("no panic");
+    let wanted = json!({
+        "model": "small",
+        "messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Anna"}],
+        "stream": false,
+        "temperature": 0.5,
+        "max_tokens": 64,
+        "seed": 7,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "extractions", "schema": {"type": "object"}, "strict": true},
+        },
+    });
+    assert_eq!(seen[0].0, wanted);
+    assert_eq!(seen[0].1, format!("Bearer {}", env!("CARGO_MANIFEST_DIR")));
+    assert!(!format!("{model:?}").contains(env!("CARGO_MANIFEST_DIR")), "the key is not shown");
+
+    let missing = server.config().with_api_key_variable("BURNISHER_NO_SUCH_KEY").init().expect_err("no key");
+    assert!(missing.to_string().contains("BURNISHER_NO_SUCH_KEY"), "{missing}");
+    let wrong = HttpConfig::new("localhost:1", "m").init().expect_err("no scheme").to_string();
+    assert!(wrong.contains("base_url"), "{wrong}");
+}
+
+#[test]
+fn the_rate_is_kept_over_all_threads() {
+    let server = Server::start(|_, _| Act::Answer);
+    let model = server.config().with_requests_per_minute(600).init().expect("a model");
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for at in 0..6 {
+            let model = &model;
+            scope.spawn(move || ask(model, &format!("Anna{at}")).expect("an answer"));
+        }
+    });
+    // Six requests have five gaps of a tenth of a second.
+    assert!(start.elapsed() >= Duration::from_millis(500), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_run_through_a_bad_server_loses_nothing_and_pays_once() {
+    let documents = documents(12);
+    let server = Server::start(|question, before| {
+        let kind = question.bytes().map(usize::from).sum::<usize>() % 7;
+        match (kind, before) {
+            (0, 0) => Act::Status(429, Some("0")),
+            (1, 0) => Act::Status(500, None),
+            (2, 0) => Act::BrokenJson,
+            (3, 0 | 1) => Act::HangUp,
+            (4, _) => Act::Invent,
+            _ => Act::Answer,
+        }
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = || {
+        let model = server.config().init().expect("a model");
+        let config = ExtractConfig::default().with_chunks(ChunkConfig::new(40));
+        Extractor::new(Task::new("Names."), model)
+            .with_config(config)
+            .with_cache(folder.path())
+            .run(&documents, |_| {})
+            .expect("a run")
+    };
+    let first = run();
+    assert_eq!(first.report.failed, 0, "{:?}", first.failed().collect::<Vec<_>>());
+    let ids: Vec<&str> = first.documents.iter().map(|document| document.id.as_str()).collect();
+    assert_eq!(ids, documents.iter().map(|document| document.id.as_str()).collect::<Vec<_>>());
+    let mut invented = 0;
+    for extraction in first.documents.iter().flat_map(|document| &document.extractions) {
+        let expected = if extraction.text == "Zacharias" { Status::Ungrounded } else { Status::MatchExact };
+        assert_eq!(extraction.status, expected, "{extraction:?}");
+        invented += usize::from(extraction.chars.is_none());
+    }
+    assert!(invented > 0 && invented == first.report.ungrounded);
+    let again = run();
+    assert_eq!(again.documents, first.documents);
+    assert_eq!((again.report.asked, again.report.kept), (0, again.report.requests));
+    let answered = server.answered.lock().expect("no panic");
+    assert!(answered.values().all(|times| *times == 1), "paid twice: {answered:?}");
+}
+
+#[test]
+fn a_wrong_key_stops_the_run() {
+    let server = Server::start(|_, _| Act::Status(401, None));
+    let documents = documents(50);
+    let run = Extractor::new(Task::new("Names."), server.config().init().expect("a model"))
+        .with_concurrency(4)
+        .run(&documents, |_| {})
+        .expect("a run");
+    assert_eq!(run.report.failed, 50);
+    assert!(run.documents.iter().all(|d| d.failures[0].reason.contains("401")));
+    let seen = server.seen.lock().expect("no panic").len();
+    assert!(seen <= 4, "{seen} requests with a key that is wrong");
+}
