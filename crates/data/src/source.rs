@@ -13,6 +13,7 @@ use crate::error::DataError;
 use crate::record::{Origin, Record, Shape};
 
 pub use columns::ColumnMap;
+pub(crate) use columns::nearest;
 pub(crate) use shape::speakers;
 
 use jsonl::Elements;
