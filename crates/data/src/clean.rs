@@ -24,8 +24,8 @@ pub use self::edit::{
     Unicode, WhiteSpace,
 };
 pub use self::filter::{
-    AlphabetRatio, C4, C4Paragraphs, Counting, EmptyLines, FineWeb, GopherMeasures, GopherQuality,
-    GopherRepetition, Language, Length, MatchAction, Matches, Repetition,
+    AlphabetRatio, C4, C4Measures, C4Paragraphs, Counting, EmptyLines, FineWeb, GopherMeasures,
+    GopherQuality, GopherRepetition, Language, Length, MatchAction, Matches, Repetition,
 };
 pub use self::preset::Preset;
 pub use self::report::{CleanReport, Sample, StepReport};

@@ -43,10 +43,11 @@ mod tokenizer;
 
 pub use batch::{BatchConfig, Batches, TokenBatch};
 pub use clean::{
-    AlphabetRatio, BoilerplateLines, C4, C4Paragraphs, Citations, CleanOutcome, CleanReport, Cleaned,
-    ControlCharacters, Counting, EmptyLines, FineWeb, GopherMeasures, GopherQuality, GopherRepetition, Html,
-    Language, Length, MatchAction, Matches, Mojibake, NormalForm, PersonalAction, PersonalData, Pipeline,
-    PipelineBuilder, Preset, Repetition, Sample, Step, StepReport, Unicode, WhiteSpace, clean,
+    AlphabetRatio, BoilerplateLines, C4, C4Measures, C4Paragraphs, Citations, CleanOutcome, CleanReport,
+    Cleaned, ControlCharacters, Counting, EmptyLines, FineWeb, GopherMeasures, GopherQuality,
+    GopherRepetition, Html, Language, Length, MatchAction, Matches, Mojibake, NormalForm, PersonalAction,
+    PersonalData, Pipeline, PipelineBuilder, Preset, Repetition, Sample, Step, StepReport, Unicode,
+    WhiteSpace, clean,
 };
 pub use dedup::{DuplicatePair, DuplicateReport, remove_exact_duplicates};
 pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};

@@ -4,9 +4,7 @@ use regex::Regex;
 use std::sync::LazyLock;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::chars::{
-    CLASS, LETTER, SOLID, SPACE, WIDE, count_chars, is_odd_break, is_punctuation, is_space,
-};
+use super::chars::{CLASS, LETTER, SOLID, SPACE, WIDE, count_chars, is_odd_break, is_punctuation, is_space};
 
 /// 2^61 - 1, a prime: two different strings of n bytes share a hash with a chance of n / 2^61.
 const PRIME: u64 = (1 << 61) - 1;
@@ -156,8 +154,7 @@ impl Analysis {
 
 /// Python's `str.isalpha` for any character of the word: a letter of category L.
 fn has_letter(word: &str) -> bool {
-    static LETTERS: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"\p{L}").expect("a constant pattern"));
+    static LETTERS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\p{L}").expect("a constant pattern"));
     word.bytes().any(|b| b.is_ascii_alphabetic())
         || (word.chars().any(char::is_alphabetic) && LETTERS.is_match(word))
 }

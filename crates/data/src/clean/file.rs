@@ -16,8 +16,8 @@ const STEP: &str = "step";
 
 /// Steps from a file: YAML if its name ends in `yaml` or `yml`, else TOML.
 pub(super) fn read(path: &Path) -> Result<Vec<Step>, DataError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    let text =
+        fs::read_to_string(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
     let place = path.display().to_string();
     let is_yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
     if is_yaml { from_yaml(&place, &text) } else { from_toml(&place, &text) }
@@ -63,7 +63,10 @@ fn steps(place: &str, value: Value) -> Result<Vec<Step>, DataError> {
     let Some(Value::Array(list)) = list else {
         return Err(wrong(place, "the list `steps` is missing"));
     };
-    list.into_iter().enumerate().map(|(number, step)| read_step(&format!("{place}: steps[{number}]"), step)).collect()
+    list.into_iter()
+        .enumerate()
+        .map(|(number, step)| read_step(&format!("{place}: steps[{number}]"), step))
+        .collect()
 }
 
 /// A step: its name alone, or a table with the name in `step` and fields beside it.
@@ -90,7 +93,9 @@ fn read_step(place: &str, value: Value) -> Result<Step, DataError> {
 
 /// Every step with its fields, their defaults and what they mean.
 pub(super) fn reference() -> String {
-    let mut out = String::from("# Every step of a cleaning pipeline with its defaults. Steps run in the order of the file.\n");
+    let mut out = String::from(
+        "# Every step of a cleaning pipeline with its defaults. Steps run in the order of the file.\n",
+    );
     for about in ALL {
         let step = (about.defaults)();
         let values = step.values();

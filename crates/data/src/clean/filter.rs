@@ -2,6 +2,7 @@
 
 mod c4;
 mod dolma;
+mod dolma_c4;
 mod fineweb;
 mod gopher_quality;
 mod gopher_repetition;
@@ -11,12 +12,13 @@ mod simple;
 
 pub use c4::{C4, C4Paragraphs};
 pub use dolma::{EmptyLines, GopherMeasures};
+pub use dolma_c4::C4Measures;
 pub use fineweb::FineWeb;
 pub use gopher_quality::{Counting, GopherQuality};
 pub use gopher_repetition::GopherRepetition;
-pub use language::Language;
 pub(super) use language::Detector;
+pub use language::Language;
 pub use length::Length;
 pub(super) use length::Measured;
-pub use simple::{AlphabetRatio, MatchAction, Matches, Repetition};
 pub(super) use simple::{Alphabet, Expressions};
+pub use simple::{AlphabetRatio, MatchAction, Matches, Repetition};

@@ -37,9 +37,9 @@ impl Preset {
     /// The steps, in order.
     pub fn steps(self) -> Vec<Step> {
         let mut steps: Vec<Step> = vec![
-            Unicode::new().into(),
             Mojibake::new().into(),
             ControlCharacters::new().into(),
+            Unicode::new().into(),
             WhiteSpace::new().into(),
         ];
         match self {

@@ -108,7 +108,11 @@ impl StepReport {
     pub(super) fn add_change(&mut self, origin: &Origin, before: &str, after: &str) {
         if self.wants_sample() {
             let same = before.bytes().zip(after.bytes()).take_while(|(a, b)| a == b).count();
-            let from = before[..before.floor_char_boundary(same)].char_indices().rev().nth(19).map_or(0, |(at, _)| at);
+            let from = before[..before.floor_char_boundary(same)]
+                .char_indices()
+                .rev()
+                .nth(19)
+                .map_or(0, |(at, _)| at);
             let (before, after) = (snippet(&before[from..]), Some(snippet(&after[from..])));
             let (file, line) = (origin.file.to_string(), origin.line);
             self.samples.push(Sample { file, line, before, after, reason: None });
@@ -134,7 +138,11 @@ impl fmt::Display for CleanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} records removed", self.removed(), self.records)?;
         for step in &self.steps {
-            write!(f, "\n  {}: {} seen, {} changed, {} removed", step.step, step.seen, step.changed, step.removed)?;
+            write!(
+                f,
+                "\n  {}: {} seen, {} changed, {} removed",
+                step.step, step.seen, step.changed, step.removed
+            )?;
             for (reason, count) in &step.reasons {
                 write!(f, "\n    {count} {reason}")?;
             }

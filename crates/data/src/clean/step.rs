@@ -3,11 +3,12 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::edit::{
-    BoilerplateLines, Citations, ControlCharacters, Html, LineFinder, Mojibake, PersonalData, Unicode, WhiteSpace,
+    BoilerplateLines, Citations, ControlCharacters, Html, LineFinder, Mojibake, PersonalData, Unicode,
+    WhiteSpace,
 };
 use super::filter::{
-    Alphabet, AlphabetRatio, C4, C4Paragraphs, Detector, Expressions, FineWeb, GopherQuality, GopherRepetition,
-    Language, Length, Matches, Measured, Repetition,
+    Alphabet, AlphabetRatio, C4, C4Paragraphs, Detector, Expressions, FineWeb, GopherQuality,
+    GopherRepetition, Language, Length, Matches, Measured, Repetition,
 };
 use super::rule::Rule;
 use super::settings::{Field, Settings};
@@ -125,7 +126,9 @@ impl Step {
             Self::WhiteSpace(settings) => Box::new(settings.clone()),
             Self::Html(settings) if Html::IS_BUILT => Box::new(settings.clone()),
             Self::Html(_) => {
-                return Err("the step html needs the feature `html` of burnisher-data, which is off".to_owned());
+                return Err(
+                    "the step html needs the feature `html` of burnisher-data, which is off".to_owned()
+                );
             }
             Self::BoilerplateLines(settings) => Box::new(LineFinder::new(settings)?),
             Self::Citations(settings) => Box::new(settings.clone()),
@@ -137,9 +140,14 @@ impl Step {
             Self::FineWeb(settings) => Box::new(settings.clone()),
             Self::Language(settings) => {
                 let detector = Detector::new(settings);
-                Box::new(detector.map_err(|name| format!("allowed: {name:?} is no language that whatlang knows"))?)
+                Box::new(
+                    detector
+                        .map_err(|name| format!("allowed: {name:?} is no language that whatlang knows"))?,
+                )
             }
-            Self::Length(settings) => Box::new(Measured::new(settings.clone(), tokenizer_of(settings, tokenizer)?)),
+            Self::Length(settings) => {
+                Box::new(Measured::new(settings.clone(), tokenizer_of(settings, tokenizer)?))
+            }
             Self::Repetition(settings) => Box::new(settings.clone()),
             Self::Matches(settings) => {
                 Box::new(Expressions::new(settings).map_err(|error| format!("patterns: {error}"))?)

@@ -1,6 +1,9 @@
 //! Integration tests.
 
 mod batch;
+mod clean;
+mod clean_edits;
+mod clean_filters;
 mod dedup;
 mod encode;
 mod leak;

@@ -1,4 +1,4 @@
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::Regex;
 
 use crate::clean::rule::{Rule, Scratch};
@@ -80,8 +80,11 @@ impl LineFinder {
     pub(in crate::clean) fn new(settings: &BoilerplateLines) -> Result<Self, String> {
         let english = if settings.english { &ENGLISH[..] } else { &[] };
         let own = settings.phrases.iter().map(String::as_str).filter(|phrase| !phrase.is_empty());
+        let own_count = settings.phrases.len();
         let phrases = AhoCorasick::builder()
             .ascii_case_insensitive(true)
+            // Few patterns at most, and without regard to case no prefilter helps.
+            .kind((own_count < 500).then_some(AhoCorasickKind::DFA))
             .build(english.iter().copied().chain(own))
             .map_err(|error| error.to_string())?;
         let patterns: Result<Vec<Regex>, regex::Error> =
@@ -92,7 +95,8 @@ impl LineFinder {
 
     fn is_boilerplate(&self, line: &str) -> bool {
         let is_short = || line.len() <= self.max_characters || line.chars().count() <= self.max_characters;
-        self.patterns.iter().any(|pattern| pattern.is_match(line)) || (is_short() && self.phrases.is_match(line))
+        self.patterns.iter().any(|pattern| pattern.is_match(line))
+            || (is_short() && self.phrases.is_match(line))
     }
 }
 

@@ -15,9 +15,8 @@ settings! {
     }
 }
 
-static NUMBERS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\[\d{1,4}(?:\s?[,;–-]\s?\d{1,4})*\]").expect("a constant pattern")
-});
+static NUMBERS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\[\d{1,4}(?:\s?[,;–-]\s?\d{1,4})*\]").expect("a constant pattern"));
 
 static NOTES: LazyLock<Regex> = LazyLock::new(|| {
     let pattern = r"(?i)\[(?:edit|(?:citation|clarification|page|year|sources?|verification) needed|when\?|who\?|according to whom\?|(?:note|nb) \d{1,4})\]";

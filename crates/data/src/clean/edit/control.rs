@@ -47,7 +47,7 @@ impl Rule for ControlCharacters {
                     out.push('\n');
                 }
             } else if self.is_stray(c) {
-                if joins(out.chars().next_back()) && joins(next) {
+                if joins(out.chars().next_back()) && joins(next) && !next.is_some_and(|c| self.removes(c)) {
                     out.push(c);
                 }
             } else if !self.removes(c) {

@@ -7,10 +7,7 @@ settings! {
     /// Repairs UTF-8 that was read as Windows-1252 or Latin-1 (`cafÃ©`, `donâ€™t`).
     ///
     /// A run of characters beyond ASCII is read back as bytes; where those are valid UTF-8 and look less like such damage, they replace the run.
-    Mojibake = "mojibake" {
-        /// Times that a text may have been damaged.
-        rounds / with_rounds: usize = 2,
-    }
+    Mojibake = "mojibake" {}
 }
 
 impl Rule for Mojibake {
@@ -20,11 +17,9 @@ impl Rule for Mojibake {
 
     fn edit(&self, text: &str, _scratch: &mut Scratch) -> Option<String> {
         let mut current: Option<String> = None;
-        for _ in 0..self.rounds {
-            match repair(current.as_deref().unwrap_or(text)) {
-                Some(new) => current = Some(new),
-                None => break,
-            }
+        // Text may have been damaged more than once; each repair has fewer characters, so this ends.
+        while let Some(new) = repair(current.as_deref().unwrap_or(text)) {
+            current = Some(new);
         }
         current
     }
@@ -57,7 +52,7 @@ fn repair(text: &str) -> Option<String> {
     is_better.then_some(out)
 }
 
-/// The characters as the bytes they were, read as UTF-8. Of an incomplete tail the complete part is read.
+/// The characters as the bytes they were, read as UTF-8; `None` if they are none.
 fn reread(run: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(run.len());
     for c in run.chars() {
@@ -82,7 +77,22 @@ fn badness(run: &str) -> usize {
     let mut last_lead = false;
     for c in run.chars() {
         let is_trail = matches!(c, '\u{80}'..='\u{bf}')
-            || matches!(c, '€' | '‚' | 'ƒ' | '„' | '…' | '†' | '‡' | 'ˆ' | '‰' | '‹' | '›' | '•' | '˜' | '™')
+            || matches!(
+                c,
+                '€' | '‚'
+                    | 'ƒ'
+                    | '„'
+                    | '…'
+                    | '†'
+                    | '‡'
+                    | 'ˆ'
+                    | '‰'
+                    | '‹'
+                    | '›'
+                    | '•'
+                    | '˜'
+                    | '™'
+            )
             || matches!(c, 'Š' | 'š' | 'Œ' | 'œ' | 'Ž' | 'ž' | 'Ÿ' | '‘' | '’' | '“' | '”' | '–' | '—');
         let is_lead = matches!(c, '\u{c2}'..='\u{f4}');
         // A lead with a trail behind it is what one damaged character looks like.

@@ -243,9 +243,7 @@ fn email(bytes: &[u8], at: usize, floor: usize) -> Option<Find> {
         end -= 1;
     }
     let domain = &bytes[at + 1..end];
-    let is_label = |label: &[u8]| {
-        matches!((label.first(), label.last()), (Some(first), Some(last)) if *first != b'-' && *last != b'-')
-    };
+    let is_label = |label: &[u8]| matches!((label.first(), label.last()), (Some(first), Some(last)) if *first != b'-' && *last != b'-');
     let is_domain = domain.contains(&b'.') && domain.split(|b| *b == b'.').all(is_label);
     is_domain.then_some(Find { start, end, kind: Kind::Email })
 }
@@ -258,13 +256,14 @@ fn is_ipv6(b: u8) -> bool {
 fn ipv6(bytes: &[u8], at: usize, floor: usize) -> Option<Find> {
     let start = run_start(bytes, at, floor.max(at.saturating_sub(5)), is_ipv6);
     let end = run_end(&bytes[..bytes.len().min(at + 48)], at, is_ipv6);
-    let before = start.checked_sub(1).map_or(b' ', |before| bytes[before]);
+    let before = if start > floor { bytes[start - 1] } else { b' ' };
     let after = bytes.get(end).copied().unwrap_or(b' ');
     if is_word(before) || is_word(after) || is_ipv6(before) {
         return None;
     }
     // A colon behind the address belongs to the sentence.
-    let end = if bytes[start..end].ends_with(b":") && !bytes[start..end].ends_with(b"::") { end - 1 } else { end };
+    let end =
+        if bytes[start..end].ends_with(b":") && !bytes[start..end].ends_with(b"::") { end - 1 } else { end };
     let part = std::str::from_utf8(&bytes[start..end]).ok()?;
     let groups = part.split(':').filter(|group| !group.is_empty()).count();
     let is_address =

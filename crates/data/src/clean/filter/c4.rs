@@ -1,6 +1,6 @@
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::Regex;
 
 use crate::clean::chars::{count_chars, is_space, strip};
@@ -47,6 +47,7 @@ settings! {
 static PHRASES: LazyLock<AhoCorasick> = LazyLock::new(|| {
     AhoCorasick::builder()
         .ascii_case_insensitive(true)
+        .kind(Some(AhoCorasickKind::DFA))
         .build([
             "lorem ipsum",
             "javascript",
@@ -78,6 +79,9 @@ impl Phrases {
             return Self::of(&text.replace('\u{212a}', "k"));
         }
         let mut found = Self::default();
+        if !PHRASES.is_match(text) {
+            return found;
+        }
         for hit in PHRASES.find_overlapping_iter(text) {
             match hit.pattern().as_u32() {
                 0 => found.lorem = true,

@@ -74,7 +74,6 @@ impl GopherMeasures {
     }
 }
 
-
 /// The measures of words and of line borders.
 #[derive(Debug, Default)]
 pub(super) struct Quality {

@@ -81,7 +81,9 @@ impl GopherRepetition {
                 return Drop::new("dup_para_frac", share);
             }
             let share = found.chars as f64 / all;
-            if self.max_duplicate_paragraph_characters > 0.0 && share > self.max_duplicate_paragraph_characters {
+            if self.max_duplicate_paragraph_characters > 0.0
+                && share > self.max_duplicate_paragraph_characters
+            {
                 return Drop::new("dup_para_char_frac", share);
             }
         }

@@ -42,12 +42,7 @@ impl Measured {
     }
 }
 
-fn outside(
-    value: usize,
-    least: usize,
-    most: usize,
-    reasons: (&'static str, &'static str),
-) -> Option<Drop> {
+fn outside(value: usize, least: usize, most: usize, reasons: (&'static str, &'static str)) -> Option<Drop> {
     if value < least {
         return Drop::new(reasons.0, value as f64);
     }

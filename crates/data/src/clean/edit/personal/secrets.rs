@@ -59,7 +59,8 @@ pub(super) fn find(text: &str) -> impl Iterator<Item = Find> {
     let mut floor = 0;
     STARTS.find_iter(text).filter_map(move |hit| {
         let start = hit.start();
-        if start < floor || start.checked_sub(1).is_some_and(|before| is_word(bytes[before])) {
+        let is_inside = bytes[start] != b'-' && start > 0 && is_word(bytes[start - 1]);
+        if start < floor || is_inside {
             return None;
         }
         let found = match FORMS.get(hit.pattern().as_usize()) {
@@ -74,7 +75,8 @@ pub(super) fn find(text: &str) -> impl Iterator<Item = Find> {
 
 fn key(bytes: &[u8], start: usize, form: &Form) -> Option<Find> {
     let from = start + form.prefix.len();
-    let end = run_end(bytes, from, form.is_part);
+    // No further than a key can be long, so that many beginnings in one run cost no more than one each.
+    let end = run_end(&bytes[..bytes.len().min(from + form.most + 1)], from, form.is_part);
     let tail = &bytes[from..end];
     // Words joined by hyphens are no key.
     let is_random = tail.iter().any(u8::is_ascii_digit) && tail.iter().any(u8::is_ascii_alphabetic);
@@ -96,6 +98,9 @@ fn private_key(text: &str, start: usize) -> Option<Find> {
 
 /// Three parts of base64url divided by dots; header and payload both begin with `{"`.
 fn json_web_token(bytes: &[u8], start: usize) -> Option<Find> {
+    if start > 0 && is_token(bytes[start - 1]) {
+        return None;
+    }
     let header = run_end(bytes, start, is_token);
     let payload_start = header + 1;
     if bytes.get(header) != Some(&b'.') || !bytes[payload_start..].starts_with(JWT.as_bytes()) {
