@@ -370,6 +370,34 @@ pub enum DataError {
         message: String,
     },
 
+    /// A cleaning pipeline does not parse, or one of its steps has a value that cannot be used.
+    #[error("{place}: {message}")]
+    Pipeline {
+        /// The file and the step.
+        place: String,
+        /// What is wrong and what was wanted.
+        message: String,
+    },
+
+    /// A cleaning pipeline names a step, a field or a preset that does not exist.
+    #[error(
+        "{place}: no {what} is called {found:?}{}; known are {}",
+        did_you_mean(.nearest.as_deref()),
+        list(.known)
+    )]
+    UnknownInPipeline {
+        /// The file and the step.
+        place: String,
+        /// `step`, `field` or `preset`.
+        what: &'static str,
+        /// The name that was found.
+        found: String,
+        /// The known name nearest to it, if one is near.
+        nearest: Option<String>,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+
     /// A step left no record.
     #[error("nothing left: {step} left none of {records} records")]
     NothingLeft {

@@ -26,6 +26,7 @@
 
 mod batch;
 mod card;
+mod clean;
 mod decontaminate;
 mod dedup;
 mod encode;
@@ -52,13 +53,15 @@ pub use card::{
     Advice, Balance, Bar, CardConfig, CardLeak, CardSample, CardSet, DataCard, Distribution, LeakCount,
     SetCard, TokenCount, VocabularyCoverage, Weight,
 };
-pub use decontaminate::{Janitor, JanitorConfig, OverlapConfig, OverlapHit, OverlapIndex};
-pub use dedup::{
-    Bands, Clusters, DuplicatePair, DuplicateReport, HashFamily, Keep, MinHash, MinHashConfig, MinHasher,
-    NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, ShingleUnit, Shingling, SignatureIndex,
-    SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands,
-    remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text,
+pub use clean::{
+    AlphabetRatio, BoilerplateLines, C4, C4Measures, C4Paragraphs, Citations, CleanOutcome, CleanReport,
+    Cleaned, ControlCharacters, Counting, EmptyLines, FineWeb, GopherMeasures, GopherQuality,
+    GopherRepetition, Html, Language, Length, MatchAction, Matches, Mojibake, NormalForm, PersonalAction,
+    PersonalData, Pipeline, PipelineBuilder, Preset, Repetition, Sample, Step, StepReport, Unicode,
+    WhiteSpace, clean,
 };
+pub use decontaminate::{Janitor, JanitorConfig, OverlapConfig, OverlapHit, OverlapIndex};
+pub use dedup::{Bands, Clusters, DuplicatePair, DuplicateReport, HashFamily, Keep, MinHash, MinHashConfig, MinHasher, NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, ShingleUnit, Shingling, SignatureIndex, SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands, remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text};
 pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
 pub use index::{IndexLocation, IndexedJsonl};

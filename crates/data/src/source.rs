@@ -20,16 +20,16 @@ use crate::error::DataError;
 use crate::record::{Record, Shape};
 
 pub use columns::ColumnMap;
+pub(crate) use format::Compression;
+pub(crate) use jsonl::parse_line;
+pub(crate) use records::Assembler;
+pub(crate) use columns::nearest;
 pub use format::Format;
 pub use input::Encoding;
 pub use records::Records;
 pub use report::{OnError, SkipReason, Skipped, SourceReport};
 pub use shard::Shard;
 pub use text::TextUnit;
-
-pub(crate) use format::Compression;
-pub(crate) use jsonl::parse_line;
-pub(crate) use records::Assembler;
 pub(crate) use shape::speakers;
 
 use elements::{Parsing, ReadOptions};

@@ -102,7 +102,7 @@ pub(crate) fn missing(object: &Map<String, Value>, wanted: &str, origin: &Origin
 
 /// The name with the smallest edit distance to `wanted`, if that is at most a third of its length (rounded
 /// up).
-fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let limit = wanted.chars().count().div_ceil(3);
     names
         .map(|name| (edit_distance(wanted, name), name))

@@ -2,6 +2,9 @@
 
 mod batch;
 mod card;
+mod clean;
+mod clean_edits;
+mod clean_filters;
 mod decontaminate;
 mod dedup;
 mod encode;

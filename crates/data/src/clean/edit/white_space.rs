@@ -1,0 +1,79 @@
+use crate::clean::rule::{Rule, Scratch};
+use crate::clean::settings::settings;
+
+settings! {
+    /// Tidies white space: runs of spaces, spaces at the end of lines, blank lines, unusual spaces, the two ends.
+    WhiteSpace = "white_space" {
+        /// Make a run of spaces and tabs inside a line one space; the indent of a line stays.
+        runs / with_runs: bool = true,
+        /// Most blank lines in a row.
+        max_blank_lines / with_max_blank_lines: usize = 2,
+        /// Make no-break and other unusual spaces plain ones.
+        unusual / with_unusual: bool = true,
+        /// Cut white space from both ends of a text, apart from the indent of its first line.
+        trim / with_trim: bool = true,
+    }
+}
+
+/// A space that is neither the plain one nor a line break.
+fn is_unusual(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
+}
+
+impl Rule for WhiteSpace {
+    fn edits(&self) -> bool {
+        true
+    }
+
+    fn edit(&self, text: &str, _scratch: &mut Scratch) -> Option<String> {
+        let plain;
+        let mut input = text;
+        if self.unusual && !text.is_ascii() && text.contains(is_unusual) {
+            plain = text.replace(is_unusual, " ");
+            input = &plain;
+        }
+        let mut out = String::with_capacity(input.len());
+        let mut blank = 0;
+        let mut is_first = true;
+        for line in input.split('\n') {
+            let line = line.trim_end_matches([' ', '\t', '\r']);
+            if line.is_empty() {
+                blank += 1;
+                continue;
+            }
+            if is_first {
+                let kept = if self.trim { 0 } else { blank.min(self.max_blank_lines) };
+                out.extend(std::iter::repeat_n('\n', kept));
+            } else {
+                out.extend(std::iter::repeat_n('\n', blank.min(self.max_blank_lines) + 1));
+            }
+            (blank, is_first) = (0, false);
+            if self.runs { push_line(&mut out, line) } else { out.push_str(line) }
+        }
+        if !self.trim {
+            let kept = if is_first { blank.saturating_sub(1) } else { blank };
+            out.extend(std::iter::repeat_n('\n', kept.min(self.max_blank_lines + 1)));
+        }
+        (out != text).then_some(out)
+    }
+}
+
+/// The line with its indent as it is and each later run of spaces and tabs as one space.
+fn push_line(out: &mut String, line: &str) {
+    let bytes = line.as_bytes();
+    let indent = bytes.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let is_blank = |b: u8| (b == b' ') | (b == b'\t');
+    let has_run = bytes[indent..].windows(2).any(|pair| is_blank(pair[0]) & is_blank(pair[1]));
+    if !has_run && !line[indent..].contains('\t') {
+        out.push_str(line);
+        return;
+    }
+    out.push_str(&line[..indent]);
+    let words = line[indent..].split([' ', '\t']).filter(|word| !word.is_empty());
+    for (number, word) in words.enumerate() {
+        if number > 0 {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+}
