@@ -62,5 +62,5 @@ pub use split::{
     Assign, Part, PartReport, PartSize, Parts, Split, SplitConfig, SplitPlan, SplitReport, StratumReport,
     TextGroups, ValidationSize, split,
 };
-pub use template::{ChatTemplate, Rendered};
+pub use template::{BuiltinTemplate, ChatTemplate, Rendered};
 pub use tokenizer::Tokenizer;

@@ -1,6 +1,7 @@
 //! Integration tests.
 
 mod batch;
+mod builtin;
 mod decontaminate;
 mod dedup;
 mod encode;
