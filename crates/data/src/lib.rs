@@ -83,6 +83,6 @@ pub use split::{
     Assign, Part, PartReport, PartSize, Parts, Split, SplitConfig, SplitPlan, SplitReport, StratumReport,
     TextGroups, ValidationSize, split,
 };
-pub use template::{ChatTemplate, Rendered};
+pub use template::{BuiltinTemplate, ChatTemplate, Rendered};
 pub use tokenizer::Tokenizer;
 pub use writer::JsonlWriter;

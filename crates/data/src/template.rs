@@ -1,5 +1,6 @@
 //! Conversations to text, as Hugging Face's chat templates render them.
 
+mod builtin;
 mod clock;
 mod generation;
 mod output;
@@ -16,6 +17,8 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 
 use crate::error::DataError;
 use crate::record::Message;
+
+pub use self::builtin::BuiltinTemplate;
 
 /// The template's name in the engine, which its messages show.
 const NAME: &str = "chat_template";

@@ -16,7 +16,7 @@ use crate::error::DataError;
 use crate::sentencepiece::{
     Conversion, SentencePieceAlgorithm, SentencePieceModel, post_processor, to_tokenizer,
 };
-use crate::template::ChatTemplate;
+use crate::template::{BuiltinTemplate, ChatTemplate};
 
 /// The special tokens that a tokenizer configuration names.
 const ROLES: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
@@ -181,6 +181,33 @@ impl Tokenizer {
         }
         self.template = Some(template);
         Ok(self)
+    }
+
+    /// The same tokenizer with a chat template of this crate, which takes the tokenizer's BOS and EOS.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Tokenizer`] if the template needs a BOS or EOS that the tokenizer lacks, or if a token that marks turns
+    /// is not one token of the vocabulary: the model would have to learn to spell it.
+    pub fn with_builtin_template(self, template: BuiltinTemplate) -> Result<Self, DataError> {
+        let source = template.source();
+        let mut missing: Vec<&str> = template
+            .turn_tokens()
+            .iter()
+            .copied()
+            .filter(|token| self.token_to_id(token).is_none())
+            .collect();
+        for (name, token) in [("bos_token", self.bos_token()), ("eos_token", self.eos_token())] {
+            if source.contains(name) && token.is_none() {
+                missing.push(name);
+            }
+        }
+        if !missing.is_empty() {
+            let message =
+                format!("the chat template {template} needs {}, which it lacks", missing.join(", "));
+            return Err(error(&self.path, message));
+        }
+        self.with_chat_template(source)
     }
 
     fn with_template_of(self, source: &str, path: &Path) -> Result<Self, DataError> {

@@ -1,6 +1,7 @@
 //! Integration tests.
 
 mod batch;
+mod builtin;
 mod card;
 mod clean;
 mod clean_edits;
