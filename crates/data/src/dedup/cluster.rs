@@ -66,13 +66,7 @@ impl Banding {
     fn key(self, stack: &Stack<'_>, index: usize, band: usize) -> u64 {
         let (list, row) = stack.at(index);
         match self {
-            Self::Bands { rows, .. } => {
-                let places = band * rows..(band + 1) * rows;
-                places.fold(0x9e37_79b9_7f4a_7c15, |key: u64, place| {
-                    let key = (key ^ list.rows.value(row, place)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-                    key ^ (key >> 32)
-                })
-            }
+            Self::Bands { rows, .. } => list.rows.key(row, band * rows..(band + 1) * rows),
             Self::Tables { tables } => list.rows.value(row, 0) & table_mask(band as u32, tables),
         }
     }

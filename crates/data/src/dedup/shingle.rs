@@ -102,8 +102,7 @@ pub(crate) struct Shingler {
 }
 
 impl Shingler {
-    /// The hashes of the text's shingles, in order, repeated ones included, and the hash of all that was
-    /// shingled.
+    /// The hashes of the text's shingles, in order, repeated ones included, and a hash of all that was shingled.
     pub(crate) fn shingles(
         &mut self,
         text: &str,
@@ -112,17 +111,20 @@ impl Shingler {
     ) -> (&mut Vec<u64>, u64) {
         self.words.fill(text, shingling.words);
         self.hashes.clear();
+        if let ShingleUnit::Words(size) = shingling.unit
+            && hash == ShingleHash::Combined
+            && self.words.spans().len() >= size
+        {
+            let content = self.combine(size);
+            return (&mut self.hashes, content);
+        }
+        self.words.join();
         match shingling.unit {
-            ShingleUnit::Words(size) if self.words.spans().len() < size => self.whole(text, shingling, hash),
-            ShingleUnit::Words(size) if hash == ShingleHash::Combined => self.combine(size),
-            ShingleUnit::Words(size) => {
-                let Self { words, hashes, .. } = self;
-                let form = words.form();
-                hashes.extend(
-                    words.spans().windows(size).map(|span| one(&form[span[0].0..span[size - 1].1], hash)),
-                );
-            }
-            ShingleUnit::Characters(size) => self.characters(text, shingling, hash, size),
+            ShingleUnit::Words(size) => self.windows(size, hash),
+            ShingleUnit::Characters(size) => self.characters(size, hash),
+        }
+        if self.hashes.is_empty() {
+            self.whole(text, shingling, hash);
         }
         (&mut self.hashes, xxh3_64(self.words.form()))
     }
@@ -138,40 +140,47 @@ impl Shingler {
     fn whole(&mut self, text: &str, shingling: &Shingling, hash: ShingleHash) {
         if shingling.words == WordRule::Letters {
             self.words.fill_whole(text);
+            self.words.join();
         }
         if !self.words.form().is_empty() {
             self.hashes.push(one(self.words.form(), hash));
         }
     }
 
-    fn characters(&mut self, text: &str, shingling: &Shingling, hash: ShingleHash, size: usize) {
+    fn windows(&mut self, size: usize, hash: ShingleHash) {
+        let form = self.words.form();
+        let windows = self.words.spans().windows(size);
+        self.hashes.extend(windows.map(|window| one(&form[window[0].0..window[size - 1].1], hash)));
+    }
+
+    fn characters(&mut self, size: usize, hash: ShingleHash) {
         let form = self.words.form();
         let starts = || (0..form.len()).filter(|at| form[*at] & 0xc0 != 0x80);
-        let ends = starts().skip(size).chain([form.len()]);
-        let before = self.hashes.len();
         if starts().nth(size - 1).is_some() {
+            let ends = starts().skip(size).chain([form.len()]);
             self.hashes.extend(starts().zip(ends).map(|(start, end)| one(&form[start..end], hash)));
-        }
-        if self.hashes.len() == before {
-            self.whole(text, shingling, hash);
         }
     }
 
     /// Hashes each word once; the hash of `size` words in a row is Σ hash(word i)·K^(size-1-i) mod 2^64, mixed,
-    /// which takes one multiplication to go on by a word.
-    fn combine(&mut self, size: usize) {
+    /// which takes one multiplication to go on by a word. Returns that sum over all words.
+    fn combine(&mut self, size: usize) -> u64 {
         const K: u64 = 0x9e37_79b9_7f4a_7c15;
         let form = self.words.form();
         self.word_hashes.clear();
         self.word_hashes.extend(self.words.spans().iter().map(|(start, end)| xxh3_64(&form[*start..*end])));
         let leaving = K.wrapping_pow(size as u32);
+        let onward = |sum: u64, word: &u64| sum.wrapping_mul(K).wrapping_add(*word);
         let (first, rest) = self.word_hashes.split_at(size);
-        let mut sum = first.iter().fold(0_u64, |sum, word| sum.wrapping_mul(K).wrapping_add(*word));
+        let mut sum = first.iter().fold(0, onward);
+        let mut all = sum;
         self.hashes.push(mix(sum));
         self.hashes.extend(rest.iter().zip(&self.word_hashes).map(|(entering, left)| {
-            sum = sum.wrapping_mul(K).wrapping_add(*entering).wrapping_sub(left.wrapping_mul(leaving));
+            all = onward(all, entering);
+            sum = onward(sum, entering).wrapping_sub(left.wrapping_mul(leaving));
             mix(sum)
         }));
+        all
     }
 }
 

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 /// Signatures of equal length, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rows {
@@ -83,6 +85,15 @@ impl Rows {
         }
     }
 
+    /// A hash of some places of signature `row`.
+    pub(crate) fn key(&self, row: usize, places: Range<usize>) -> u64 {
+        let places = row * self.width + places.start..row * self.width + places.end;
+        match &self.lanes {
+            Lanes::Narrow(values) => key(values[places].iter().map(|value| u64::from(*value))),
+            Lanes::Wide(values) => key(values[places].iter().copied()),
+        }
+    }
+
     /// Number `place` of signature `row`.
     pub(crate) fn value(&self, row: usize, place: usize) -> u64 {
         match &self.lanes {
@@ -90,6 +101,13 @@ impl Rows {
             Lanes::Wide(values) => values[row * self.width + place],
         }
     }
+}
+
+fn key(values: impl Iterator<Item = u64>) -> u64 {
+    values.fold(0x9e37_79b9_7f4a_7c15, |key: u64, value| {
+        let key = (key ^ value).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        key ^ (key >> 32)
+    })
 }
 
 fn count_equal<T: PartialEq>(left: &[T], right: &[T]) -> usize {

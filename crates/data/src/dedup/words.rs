@@ -32,7 +32,7 @@ impl WordRule {
 /// The words of one text, in one buffer that is used again for the next text.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
-    /// The words, lower-cased, with one space between any two.
+    /// The words, lower-cased, in order, with at least one space between any two.
     form: Vec<u8>,
     /// Start and end of each word in `form`.
     spans: Vec<(usize, usize)>,
@@ -56,7 +56,6 @@ impl Words {
                 }
             }
         }
-        self.form.truncate(self.spans.last().map_or(0, |span| span.1));
     }
 
     /// Reads a text that is too short for a shingle of words: lower-cased, white space collapsed, punctuation
@@ -66,10 +65,24 @@ impl Words {
         for word in text.to_lowercase().split_whitespace() {
             self.push(word.as_bytes());
         }
-        self.form.truncate(self.spans.last().map_or(0, |span| span.1));
     }
 
-    /// All words, with one space between any two.
+    /// Leaves one space between any two words, and nothing else, in [`form`](Self::form).
+    pub(crate) fn join(&mut self) {
+        let mut end = 0;
+        for (number, span) in self.spans.iter_mut().enumerate() {
+            if number > 0 {
+                self.form[end] = b' ';
+                end += 1;
+            }
+            self.form.copy_within(span.0..span.1, end);
+            *span = (end, end + span.1 - span.0);
+            end = span.1;
+        }
+        self.form.truncate(end);
+    }
+
+    /// The buffer that the words are in; after [`join`](Self::join) all words with one space between any two.
     pub(crate) fn form(&self) -> &[u8] {
         &self.form
     }
@@ -99,19 +112,28 @@ impl Words {
         }
     }
 
+    /// Lower-cases all bytes, then finds the words 64 bytes at a time: nothing is decided byte by byte.
     fn fill_ascii(&mut self, text: &[u8]) {
-        self.form.reserve(text.len() + 1);
-        let mut start = 0;
-        for byte in text {
-            let lower = LOWER[usize::from(*byte)];
-            if lower != 0 {
-                self.form.push(lower);
-            } else if self.form.len() > start {
-                self.close(start);
-                start = self.form.len();
+        self.form.extend(text.iter().map(|byte| lower_or_space(*byte)));
+        let mut start = None;
+        let mut inside = 0;
+        for (block, bytes) in self.form.chunks(64).enumerate() {
+            let word = word_bits(bytes);
+            let mut edges = word ^ (word << 1 | inside);
+            inside = word >> 63;
+            while edges != 0 {
+                let place = 64 * block + edges.trailing_zeros() as usize;
+                edges &= edges - 1;
+                start = match start {
+                    None => Some(place),
+                    Some(start) => {
+                        self.spans.push((start, place));
+                        None
+                    }
+                };
             }
         }
-        self.close(start);
+        self.spans.extend(start.map(|start| (start, self.form.len())));
     }
 
     fn fill_letters(&mut self, lower: &str) {
@@ -138,19 +160,25 @@ impl Words {
     }
 }
 
-/// The lower case of each ASCII byte that is part of a word, 0 for the others.
-static LOWER: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        let letter = byte as u8;
-        if letter.is_ascii_alphanumeric() || letter == b'_' {
-            table[byte] = letter.to_ascii_lowercase();
-        }
-        byte += 1;
-    }
-    table
-};
+/// The lower case of an ASCII letter, digit or `_`; a space for the others.
+fn lower_or_space(byte: u8) -> u8 {
+    let lower = byte.to_ascii_lowercase();
+    if lower.is_ascii_lowercase() | byte.is_ascii_digit() | (byte == b'_') { lower } else { b' ' }
+}
+
+/// One bit for each of up to 64 bytes that is not a space: unlike a space, letters and `_` have bit 6 and
+/// digits have bit 4.
+fn word_bits(bytes: &[u8]) -> u64 {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    eights.iter().chain((!rest.is_empty()).then_some(&last)).enumerate().fold(0, |bits, (number, eight)| {
+        let letters = u64::from_le_bytes(*eight);
+        let low = (letters >> 4 | letters >> 6) & 0x0101_0101_0101_0101;
+        // The product gathers the eight low bits in the highest byte.
+        bits | (low.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * number)
+    })
+}
 
 /// Python's `\w`: letters, numbers and `_`, without marks.
 static PYTHON_WORD: LazyLock<Regex> =
@@ -176,11 +204,14 @@ fn is_unspaced(letter: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn words(text: &str, rule: WordRule) -> Vec<String> {
         let mut words = Words::default();
         words.fill(text, rule);
+        words.join();
         let form = String::from_utf8(words.form().to_vec()).unwrap();
         words.spans().iter().map(|(start, end)| form[*start..*end].to_owned()).collect()
     }
@@ -202,14 +233,17 @@ mod tests {
         }
     }
 
-    #[test]
-    fn ascii_is_read_as_any_other_text() {
-        let text = " It's 9:30, snake_case--KEBAB ; x";
-        let mut other = Words::default();
-        other.fill_letters(&text.to_lowercase());
-        let mut ascii = Words::default();
-        ascii.fill_ascii(text.as_bytes());
-        assert_eq!((ascii.form, ascii.spans), (other.form, other.spans));
+    proptest! {
+        #[test]
+        fn ascii_is_read_as_any_other_text(text in "[ -~\t\n]{0,200}|([a-zA-Z0-9_]{1,70}[ ,]{1,3}){0,9}") {
+            let mut other = Words::default();
+            other.fill_letters(&text.to_lowercase());
+            other.join();
+            let mut ascii = Words::default();
+            ascii.fill_ascii(text.as_bytes());
+            ascii.join();
+            prop_assert_eq!((ascii.form, ascii.spans), (other.form, other.spans));
+        }
     }
 
     #[test]
