@@ -20,17 +20,17 @@ use crate::error::DataError;
 use crate::record::{Record, Shape};
 
 pub use columns::ColumnMap;
-pub(crate) use format::Compression;
-pub(crate) use jsonl::parse_line;
-pub(crate) use records::Assembler;
 pub(crate) use columns::nearest;
+pub(crate) use format::Compression;
 pub use format::Format;
 pub use input::Encoding;
+pub(crate) use jsonl::parse_line;
+pub(crate) use records::Assembler;
 pub use records::Records;
 pub use report::{OnError, SkipReason, Skipped, SourceReport};
+pub(crate) use shape::speakers;
 pub use shard::Shard;
 pub use text::TextUnit;
-pub(crate) use shape::speakers;
 
 use elements::{Parsing, ReadOptions};
 use files::Files;

@@ -1,7 +1,71 @@
-use std::{cell::RefCell, collections::VecDeque, fs, path::PathBuf, rc::Rc};
+use std::{cell::RefCell, collections::VecDeque, path::PathBuf};
 
-use burnisher::data::{Pipeline, Preset};
+use burnisher::data::{DataError, Origin, Pipeline, Preset};
+use burnisher::train::write_file;
 use clap::Args;
 
 use super::{input::InputArgs, output::OutputArgs};
 use crate::Outcome;
+
+#[derive(Args)]
+pub(crate) struct CleanArgs {
+    #[command(flatten)]
+    input: Option<InputArgs>,
+    #[command(flatten)]
+    output: Option<OutputArgs>,
+    /// The steps, as a file (.toml, .yaml); `--reference` prints every step.
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    pipeline: Option<PathBuf>,
+    /// Steps that are ready: basic (characters and white space), gopher, c4, fineweb.
+    #[arg(long, default_value = "basic")]
+    preset: String,
+    /// Where the report goes as JSON; it is printed as well.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Prints a commented pipeline file with every step, its fields and their defaults, and ends.
+    #[arg(long)]
+    reference: bool,
+}
+
+pub(crate) fn run(args: &CleanArgs) -> Outcome {
+    if args.reference {
+        print!("{}", Pipeline::reference_toml());
+        return Ok(());
+    }
+    let (Some(input), Some(output)) = (&args.input, &args.output) else {
+        return Err("found no FILE or no --out, wanted both (or --reference)".into());
+    };
+    let pipeline = match &args.pipeline {
+        Some(path) => Pipeline::from_file(path)?,
+        None => Pipeline::preset(args.preset.parse::<Preset>()?)?,
+    };
+    let mut records = input.records()?;
+    let mut output = output.create(input.shard)?;
+    // What was read and may still come out, with its place.
+    let waiting: RefCell<VecDeque<(Origin, u64)>> = RefCell::default();
+    let read = records.by_ref().map(|record| {
+        let (place, record) = record?;
+        waiting.borrow_mut().push_back((record.origin.clone(), place));
+        Ok::<_, DataError>(record)
+    });
+    let mut cleaned = pipeline.stream(read);
+    while let Some(record) = cleaned.next() {
+        let record = record?;
+        let place = loop {
+            match waiting.borrow_mut().pop_front() {
+                Some((origin, place)) if origin == record.origin => break place,
+                Some(_) => {}
+                None => unreachable!("a record that was not read: {}", record.origin),
+            }
+        };
+        output.write(place, &record)?;
+    }
+    let report = cleaned.report().clone();
+    drop(cleaned);
+    records.finish();
+    println!("{report}");
+    if let Some(path) = &args.report {
+        write_file(path, serde_json::to_string_pretty(&report)?.as_bytes())?;
+    }
+    output.finish()
+}

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use burnisher_data::Message;
 use burnisher_data::extract::{
-    ChunkConfig, ExtractConfig, Extractor, HttpConfig, LanguageModel, ModelError, Request, ResponseFormat, Status,
-    Task,
+    ChunkConfig, ExtractConfig, Extractor, HttpConfig, LanguageModel, ModelError, Request, ResponseFormat,
+    Status, Task,
 };
 use serde_json::{Value, json};
 
@@ -59,7 +59,8 @@ impl Server {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                let (act, times, answered, seen) = (act.clone(), times.clone(), answered.clone(), seen.clone());
+                let (act, times, answered, seen) =
+                    (act.clone(), times.clone(), answered.clone(), seen.clone());
                 thread::spawn(move || {
                     let Some((body, key)) = read_request(&stream) else { return };
                     let prompt = body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
