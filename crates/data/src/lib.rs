@@ -34,6 +34,7 @@ mod mask;
 mod mix;
 mod ngram;
 mod pack;
+mod preview;
 mod prompt;
 mod record;
 mod sentencepiece;
@@ -42,10 +43,10 @@ mod split;
 mod template;
 mod tokenizer;
 
-pub use batch::{BatchConfig, Batches, TokenBatch};
+pub use batch::{BatchConfig, Batches, Order, TokenBatch};
 pub use decontaminate::{Janitor, JanitorConfig, OverlapConfig, OverlapHit, OverlapIndex};
 pub use dedup::{DuplicatePair, DuplicateReport, remove_exact_duplicates};
-pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
+pub use encode::{CacheUse, EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
 pub use leak::{
     LeakAudit, LeakAuditReport, LeakConfig, LeakPair, LeakRemoval, LeakReport, NamedLeaks, NearLeak,
@@ -54,6 +55,7 @@ pub use leak::{
 pub use mix::{MixConfig, MixIter, MixOrder, MixReport, MixShares, MixSource, MixSourceReport};
 pub use ngram::{LeakText, SharedPart};
 pub use pack::{Packing, Row, pack};
+pub use preview::{Preview, PreviewRun, PreviewStyle, preview};
 pub use prompt::Prompt;
 pub use record::{Body, Message, Origin, Record, Shape};
 pub use sentencepiece::{PieceKind, SentencePiece, SentencePieceAlgorithm, SentencePieceModel};

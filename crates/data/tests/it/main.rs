@@ -9,11 +9,13 @@ mod leak;
 mod leak_audit;
 mod mix;
 mod pack;
+mod preview;
 mod sentencepiece;
 mod source;
 mod split;
 mod split_plan;
 mod template;
+mod token_cache;
 mod tokenizer;
 
 use std::path::PathBuf;
