@@ -8,13 +8,37 @@ use crate::split::splitmix64;
 /// The label of a token that is not learnt, as in PyTorch's and Hugging Face's losses.
 const NOT_TRAINED: i64 = -100;
 
+/// The most batches whose rows are sorted by length together.
+const GROUP_BATCHES: usize = 50;
+/// A small set has at least so many groups, where it has the rows: else each epoch had the same batches.
+const GROUPS_AT_LEAST: usize = 4;
+
+/// In which order rows come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Order {
+    /// As they were given, in every epoch.
+    Given,
+    /// Shuffled anew in every epoch.
+    #[default]
+    Shuffled,
+    /// Shuffled, but such that rows of one batch have about the same length and little padding is needed: as `group_by_length`
+    /// of Hugging Face's trainer (`get_length_grouped_indices`), the shuffled rows are cut into groups of up to 50
+    /// batches, each is sorted by falling length, and the longest row of all comes first, so that what does not fit into
+    /// memory fails at once.
+    LengthGrouped {
+        /// Rows per batch, at least one.
+        batch_size: usize,
+    },
+}
+
 /// How [`Batches`] makes batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchConfig {
     /// The seed of the order; 0 by default.
     pub seed: u64,
-    /// Whether every epoch has its own order of rows; true by default.
-    pub shuffle: bool,
+    /// The order of the rows; shuffled by default.
+    pub order: Order,
     /// The id of padding tokens, see [`Tokenizer::padding_id`](crate::Tokenizer::padding_id). It may be that of EOS:
     /// padding is masked by position.
     pub pad_id: u32,
@@ -23,7 +47,7 @@ pub struct BatchConfig {
 impl BatchConfig {
     /// Shuffled batches that are padded with `pad_id`, with seed 0.
     pub fn new(pad_id: u32) -> Self {
-        Self { seed: 0, shuffle: true, pad_id }
+        Self { seed: 0, order: Order::default(), pad_id }
     }
 
     /// Sets the seed.
@@ -33,10 +57,16 @@ impl BatchConfig {
         self
     }
 
-    /// Sets whether the rows are shuffled.
+    /// Sets whether the rows are shuffled: [`Order::Shuffled`] or [`Order::Given`].
     #[must_use]
-    pub fn with_shuffle(mut self, shuffle: bool) -> Self {
-        self.shuffle = shuffle;
+    pub fn with_shuffle(self, shuffle: bool) -> Self {
+        self.with_order(if shuffle { Order::Shuffled } else { Order::Given })
+    }
+
+    /// Sets the order of the rows.
+    #[must_use]
+    pub fn with_order(mut self, order: Order) -> Self {
+        self.order = order;
         self
     }
 }
@@ -165,10 +195,10 @@ impl Batches {
     ///
     /// A Fisher–Yates shuffle from the last row down: row `i` changes places with row `⌊u·(i+1) / 2⁶⁴⌋`, where `u` is
     /// output number `n−1−i` of the splitmix64 stream that starts at output number `epoch` of the one that `seed`
-    /// starts. Without shuffling, the given order.
+    /// starts. For [`Order::LengthGrouped`] the shuffled rows are then grouped; for [`Order::Given`] nothing moves.
     pub fn order(&self, epoch: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.rows.len()).collect();
-        if self.config.shuffle {
+        if self.config.order != Order::Given {
             let stream = splitmix64(self.config.seed, epoch);
             for (position, last) in (0..).zip((1..order.len()).rev()) {
                 let draw = u128::from(splitmix64(stream, position));
@@ -176,7 +206,22 @@ impl Batches {
                 order.swap(last, other as usize);
             }
         }
+        if let Order::LengthGrouped { batch_size } = self.config.order {
+            self.group_by_length(&mut order, batch_size.max(1));
+        }
         order
+    }
+
+    fn group_by_length(&self, order: &mut [usize], batch_size: usize) {
+        let length = |row: &usize| self.rows[*row].len();
+        let batches = (order.len() / (batch_size * GROUPS_AT_LEAST)).clamp(1, GROUP_BATCHES);
+        for group in order.chunks_mut(batches * batch_size) {
+            group.sort_by_key(|row| std::cmp::Reverse(length(row)));
+        }
+        let longest = (0..order.len()).rev().max_by_key(|at| length(&order[*at]));
+        if let Some(longest) = longest {
+            order.swap(0, longest);
+        }
     }
 
     /// The batch of these rows, by number, in this order.

@@ -1,5 +1,6 @@
 //! Records to token ids and loss masks.
 
+mod cache;
 mod report;
 
 use rayon::prelude::*;
@@ -11,6 +12,7 @@ use crate::prompt;
 use crate::record::{Body, Message, Origin, Record};
 use crate::tokenizer::Tokenizer;
 
+pub use cache::CacheUse;
 pub use report::EncodeReport;
 
 /// The part of the records, one in so many, that truncation may drop.

@@ -398,6 +398,17 @@ pub enum DataError {
         known: Vec<String>,
     },
 
+    },
+
+    /// A file of encoded records could not be read or written.
+    #[error("token cache {}: {message}", .path.display())]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        message: String,
+    },
+
     /// A step left no record.
     #[error("nothing left: {step} left none of {records} records")]
     NothingLeft {

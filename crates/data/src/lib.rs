@@ -38,6 +38,7 @@ mod mask;
 mod mix;
 mod ngram;
 mod pack;
+mod preview;
 mod prompt;
 mod record;
 mod sentencepiece;
@@ -48,7 +49,7 @@ mod template;
 mod tokenizer;
 mod writer;
 
-pub use batch::{BatchConfig, Batches, TokenBatch};
+pub use batch::{BatchConfig, Batches, Order, TokenBatch};
 pub use card::{
     Advice, Balance, Bar, CardConfig, CardLeak, CardSample, CardSet, DataCard, Distribution, LeakCount,
     SetCard, TokenCount, VocabularyCoverage, Weight,
@@ -61,13 +62,8 @@ pub use clean::{
     WhiteSpace, clean,
 };
 pub use decontaminate::{Janitor, JanitorConfig, OverlapConfig, OverlapHit, OverlapIndex};
-pub use dedup::{
-    Bands, Clusters, DuplicatePair, DuplicateReport, HashFamily, Keep, MinHash, MinHashConfig, MinHasher,
-    NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, ShingleUnit, Shingling, SignatureIndex,
-    SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands,
-    remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text,
-};
-pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
+pub use dedup::{Bands, Clusters, DuplicatePair, DuplicateReport, HashFamily, Keep, MinHash, MinHashConfig, MinHasher, NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, ShingleUnit, Shingling, SignatureIndex, SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands, remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text};
+pub use encode::{CacheUse, EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
 pub use index::{IndexLocation, IndexedJsonl};
 pub use leak::{
@@ -77,6 +73,7 @@ pub use leak::{
 pub use mix::{MixConfig, MixIter, MixOrder, MixReport, MixShares, MixSource, MixSourceReport};
 pub use ngram::{LeakText, SharedPart};
 pub use pack::{Packing, Row, pack};
+pub use preview::{Preview, PreviewRun, PreviewStyle, preview};
 pub use prompt::Prompt;
 pub use record::{Body, Message, Origin, Record, Shape};
 pub use sentencepiece::{PieceKind, SentencePiece, SentencePieceAlgorithm, SentencePieceModel};

@@ -14,6 +14,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
+use serde_json::Map;
 
 use crate::error::DataError;
 use crate::record::Message;
@@ -65,6 +66,9 @@ pub struct ChatTemplate {
     source: String,
     environment: Environment<'static>,
     has_generation_tags: bool,
+    /// What was set on top of the source, for [`ChatTemplate::settings`].
+    variables: Map<String, serde_json::Value>,
+    clock: Option<i64>,
 }
 
 /// A rendered conversation.
@@ -105,7 +109,9 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", |format: String| strftime(&format, clock::now()));
         compile(&mut environment, rewritten.unwrap_or_else(|| source.to_owned()))?;
-        let mut template = Self { source: source.to_owned(), environment, has_generation_tags };
+        let source = source.to_owned();
+        let mut template =
+            Self { source, environment, has_generation_tags, variables: Map::new(), clock: None };
         for (name, text) in [("bos_token", bos), ("eos_token", eos)] {
             if let Some(text) = text {
                 template = template.with_variable(name, text);
@@ -118,6 +124,7 @@ impl ChatTemplate {
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
         let value: serde_json::Value = value.into();
+        self.variables.insert(name.to_owned(), value.clone());
         self.environment.add_global(name.to_owned(), Value::from(Serde(value)));
         self
     }
@@ -125,6 +132,7 @@ impl ChatTemplate {
     /// Fixes the time that `strftime_now` tells, in seconds since 1970-01-01 00:00 UTC.
     #[must_use]
     pub fn with_clock(mut self, unix_seconds: i64) -> Self {
+        self.clock = Some(unix_seconds);
         self.environment.add_function("strftime_now", move |format: String| strftime(&format, unix_seconds));
         self
     }
@@ -137,6 +145,16 @@ impl ChatTemplate {
     /// Whether the template marks assistant text with `{% generation %}` tags.
     pub fn has_generation_tags(&self) -> bool {
         self.has_generation_tags
+    }
+
+    /// What was set on top of the source: variables and the fixed time, as a text.
+    pub(crate) fn settings(&self) -> String {
+        format!("{} {:?}", serde_json::Value::from(self.variables.clone()), self.clock)
+    }
+
+    /// Whether the text may depend on the time at which it is rendered.
+    pub(crate) fn tells_time(&self) -> bool {
+        self.clock.is_none() && self.source.contains("strftime_now")
     }
 
     /// Renders a conversation; with `add_generation_prompt`, the text ends where the assistant would begin to write.

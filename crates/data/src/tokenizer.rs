@@ -2,6 +2,7 @@
 
 mod beside;
 mod files;
+mod fingerprint;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;

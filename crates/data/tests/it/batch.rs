@@ -1,4 +1,5 @@
-use burnisher_data::{BatchConfig, Batches, Encoded, Row};
+use burnisher_data::{BatchConfig, Batches, Encoded, Order, Row};
+use proptest::prelude::*;
 
 fn row(documents: &[(u64, &[u32], &[bool])]) -> Row {
     let document =
@@ -95,4 +96,50 @@ fn orders_are_uniform() {
     let expected = epochs as f64 / 24.0;
     let chi_squared: f64 = counts.values().map(|count| (*count as f64 - expected).powi(2) / expected).sum();
     assert!(chi_squared < 49.7, "{chi_squared}");
+}
+
+/// Padded tokens of an epoch.
+fn padded(batches: &Batches, order: &[usize], batch_size: usize) -> usize {
+    let width =
+        |numbers: &[usize]| numbers.iter().map(|number| batches.rows()[*number].len()).max().unwrap_or(0);
+    order.chunks(batch_size).map(|numbers| numbers.len() * width(numbers)).sum()
+}
+
+fn of_lengths(lengths: &[usize], order: Order) -> Batches {
+    let row = |(index, length): (usize, &usize)| {
+        let document = Encoded::new(vec![1; *length], vec![true; *length], index as u64);
+        Row { documents: vec![document] }
+    };
+    let rows = lengths.iter().enumerate().map(row).collect();
+    Batches::new(rows, BatchConfig::new(0).with_seed(5).with_order(order))
+}
+
+#[test]
+fn rows_of_similar_length_share_batches() {
+    let lengths: Vec<usize> = (0..1000).map(|row| 1 + row * 7919 % 500).collect();
+    let grouped = of_lengths(&lengths, Order::LengthGrouped { batch_size: 8 });
+    let shuffled = of_lengths(&lengths, Order::Shuffled);
+    let tokens: usize = lengths.iter().sum();
+    let (few, many) = (padded(&grouped, &grouped.order(0), 8), padded(&shuffled, &shuffled.order(0), 8));
+    assert!(few < tokens + tokens / 20 && many > tokens + tokens / 2, "{few} and {many} for {tokens}");
+    assert_ne!(grouped.order(0), grouped.order(1));
+}
+
+proptest! {
+    #[test]
+    fn grouped_orders_hold_every_row_once(
+        lengths in prop::collection::vec(1_usize..60, 0..300),
+        batch_size in 1_usize..20,
+        epoch: u64,
+    ) {
+        let batches = of_lengths(&lengths, Order::LengthGrouped { batch_size });
+        let order = batches.order(epoch);
+        prop_assert_eq!(&order, &batches.order(epoch));
+        if let Some(first) = order.first() {
+            prop_assert_eq!(Some(&lengths[*first]), lengths.iter().max());
+        }
+        let mut sorted = order;
+        sorted.sort_unstable();
+        prop_assert!(sorted.into_iter().eq(0..lengths.len()));
+    }
 }

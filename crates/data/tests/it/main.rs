@@ -16,6 +16,7 @@ mod minhash;
 mod mix;
 mod near_duplicates;
 mod pack;
+mod preview;
 mod sentencepiece;
 mod shards;
 mod signature_index;
@@ -23,6 +24,7 @@ mod source;
 mod split;
 mod split_plan;
 mod template;
+mod token_cache;
 mod tokenizer;
 
 use std::path::PathBuf;

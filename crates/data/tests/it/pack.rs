@@ -141,6 +141,12 @@ proptest! {
             wanted.sort_unstable();
         }
         prop_assert_eq!(tokens, wanted);
+        for piece in rows.iter().flat_map(|row| &row.documents) {
+            let length = given[piece.index as usize];
+            for (at, trained) in piece.loss_mask.iter().enumerate().skip(1) {
+                prop_assert_eq!(*trained, piece.offset as usize + at >= length / 2);
+            }
+        }
         prop_assert!(rows.iter().all(|row| !row.is_empty() && row.len() <= max_length));
         if packing == Packing::Wrapped {
             prop_assert!(rows.iter().rev().skip(1).all(|row| row.len() == max_length));
