@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 
+use crate::data::DataCommand;
+
 /// Fine-tunes large language models: LoRA, QLoRA, full parameters.
 ///
 /// Models are Hugging Face directories, adapters are PEFT directories. Exit status: 0 done, 1 an
@@ -21,6 +23,11 @@ pub(crate) enum Command {
     /// Fine-tune as a TOML or YAML file says; goes on where a stopped run was. Checkpoints, metrics.jsonl and the
     /// result (`adapter` or `model`) go to `train.output_dir`; `--reference` prints every field.
     Train(TrainArgs),
+    /// From raw files to a training set: clean, de-duplicate, split, find leaks, mix, preview, extract, report.
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
     /// Continue a prompt, with or without an adapter.
     Generate(GenerateArgs),
     /// Answer the questions of a data file and score the answers; with an adapter, before and after.

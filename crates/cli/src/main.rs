@@ -3,6 +3,7 @@
 mod args;
 mod bar;
 mod commands;
+mod data;
 mod doctor;
 mod eval;
 mod export;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train(&args),
         Command::Generate(args) => commands::generate(&args),
         Command::Eval(args) => eval::check_out(&args).and_then(|()| eval::run(&args)),
+        Command::Data { command } => data::run(&command),
         Command::Doctor => doctor::run(),
         Command::Export(args) => export::export(&args),
         Command::Merge(args) => export::merge(&args),

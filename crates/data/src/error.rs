@@ -398,8 +398,6 @@ pub enum DataError {
         known: Vec<String>,
     },
 
-    },
-
     /// A file of encoded records could not be read or written.
     #[error("token cache {}: {message}", .path.display())]
     Cache {

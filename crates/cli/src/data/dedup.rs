@@ -96,9 +96,11 @@ pub(crate) fn run(args: &DedupArgs) -> Outcome {
     config.validate()?;
     if let Some(shard) = args.input.shard {
         let Some(path) = &args.signatures else {
-            return Err("--shard: a shard knows a part of the records; wanted --signatures FILE for it, and \
+            return Err(
+                "--shard: a shard knows a part of the records; wanted --signatures FILE for it, and \
                         --shards with all of them in a last run"
-                .into());
+                    .into(),
+            );
         };
         let records = args.input.whole()?;
         let mut index = SignatureIndex::new(config.sketch)?;
@@ -179,6 +181,10 @@ fn from_shards(
         .enumerate()
         .filter_map(|(at, (record, first))| (*first == at).then_some(record))
         .collect();
-    println!("{} of {all} records removed as near-duplicates, in {} groups", all - kept.len(), clusters.count());
+    println!(
+        "{} of {all} records removed as near-duplicates, in {} groups",
+        all - kept.len(),
+        clusters.count()
+    );
     Ok(kept)
 }

@@ -71,7 +71,8 @@ pub(crate) fn run(args: &ExtractArgs) -> Outcome {
     }
     let chunks = ChunkConfig::new(args.max_chars).with_overlap(args.overlap);
     let ungrounded = if args.drop_ungrounded { Ungrounded::Drop } else { Ungrounded::Flag };
-    let config = ExtractConfig::default().with_chunks(chunks).with_passes(args.passes).with_ungrounded(ungrounded);
+    let config =
+        ExtractConfig::default().with_chunks(chunks).with_passes(args.passes).with_ungrounded(ungrounded);
     let bar = Bar::stderr("requests");
     let run = Extractor::new(task.clone(), http.init()?)
         .with_config(config)
@@ -97,7 +98,10 @@ pub(crate) fn run(args: &ExtractArgs) -> Outcome {
     }
     match run.failed().count() {
         0 => Ok(()),
-        failed => Err(format!("{failed} of {} documents have parts without an answer; the same call asks for them again",
-            run.documents.len()).into()),
+        failed => Err(format!(
+            "{failed} of {} documents have parts without an answer; the same call asks for them again",
+            run.documents.len()
+        )
+        .into()),
     }
 }

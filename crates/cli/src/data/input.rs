@@ -53,7 +53,9 @@ impl FromStr for NamedInput {
 
     /// `NAME=FILE`, or a file that is named by what stands before its first dot.
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some((name, path)) = text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains('/')) {
+        if let Some((name, path)) =
+            text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains('/'))
+        {
             return Ok(Self { name: name.to_owned(), path: path.into() });
         }
         let path = PathBuf::from(text);

@@ -55,7 +55,8 @@ pub(crate) fn run(args: &LeaksArgs) -> Outcome {
         audit = match args.near {
             None => audit.against(&set.name, &records),
             Some(near) => {
-                let texts: Vec<String> = train.iter().chain(&records).map(Record::user_and_assistant_text).collect();
+                let texts: Vec<String> =
+                    train.iter().chain(&records).map(Record::user_and_assistant_text).collect();
                 let clusters = near_duplicates(&texts, &NearDuplicateConfig::new(near))?;
                 audit.against_clusters(&set.name, &records, &clusters.of)?
             }
@@ -79,6 +80,9 @@ pub(crate) fn run(args: &LeaksArgs) -> Outcome {
         return Ok(());
     }
     let leaking = report.sets.iter().filter(|set| !set.is_empty()).count();
-    Err(format!("the training set leaks into {leaking} of {} sets; --out FILE writes it without", report.sets.len())
-        .into())
+    Err(format!(
+        "the training set leaks into {leaking} of {} sets; --out FILE writes it without",
+        report.sets.len()
+    )
+    .into())
 }

@@ -57,7 +57,9 @@ pub(crate) fn run(args: &MixArgs) -> Outcome {
     let records: Vec<Vec<Record>> =
         inputs.map(|input| args.read.read(&input.path)).collect::<Result<_, _>>()?;
     let sources = args.sets.iter().zip(&records).map(|(set, records)| {
-        MixSource::new(&set.input.name, records.len()).with_weight(set.weight).with_max_epochs(args.max_epochs)
+        MixSource::new(&set.input.name, records.len())
+            .with_weight(set.weight)
+            .with_max_epochs(args.max_epochs)
     });
     let mut config = MixConfig::new(sources).with_seed(args.seed);
     if let Some(temperature) = args.temperature {

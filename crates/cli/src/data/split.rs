@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use burnisher::data::{Assign, NearDuplicateConfig, PartSize, Record, SplitPlan, TextGroups, near_duplicates};
+use burnisher::data::{
+    Assign, NearDuplicateConfig, PartSize, Record, SplitPlan, TextGroups, near_duplicates,
+};
 use clap::{Args, ValueEnum};
 
 use super::{input::InputArgs, output::Output};
@@ -86,9 +88,13 @@ pub(crate) fn run(args: &SplitArgs) -> Outcome {
     }
     let sizes: Vec<(String, PartSize)> = match args.parts.is_empty() {
         false => args.parts.iter().map(|part| (part.name.clone(), part.size)).collect(),
-        true => [("train", PartSize::Rest), ("validation", PartSize::Fraction(0.1)), ("test", PartSize::Fraction(0.1))]
-            .map(|(name, size)| (name.to_owned(), size))
-            .into(),
+        true => [
+            ("train", PartSize::Rest),
+            ("validation", PartSize::Fraction(0.1)),
+            ("test", PartSize::Fraction(0.1)),
+        ]
+        .map(|(name, size)| (name.to_owned(), size))
+        .into(),
     };
     let records = args.input.read_with_places()?;
     let (places, records): (Vec<u64>, Vec<Record>) = records.into_iter().unzip();

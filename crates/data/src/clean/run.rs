@@ -122,6 +122,7 @@ fn texts(body: &mut Body) -> Vec<&mut String> {
         Body::Completion { prompt, completion } => vec![prompt, completion],
         Body::Messages(messages) => messages.iter_mut().map(|message| &mut message.content).collect(),
         Body::Alpaca { instruction, input, output } => vec![instruction, input, output],
+        Body::Question { question, context, answer } => vec![question, context, answer],
     }
 }
 

@@ -47,6 +47,9 @@ fn of_shape<'a>(record: &'a Record, column: &str) -> Option<&'a str> {
         (Body::Alpaca { instruction, .. }, "instruction") => Some(instruction),
         (Body::Alpaca { input, .. }, "input") => Some(input),
         (Body::Alpaca { output, .. }, "output") => Some(output),
+        (Body::Question { question, .. }, "question") => Some(question),
+        (Body::Question { context, .. }, "context") => Some(context),
+        (Body::Question { answer, .. }, "answer") => Some(answer),
         _ => None,
     }
 }
