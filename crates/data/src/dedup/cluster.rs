@@ -139,7 +139,7 @@ fn links(
     let mut links = Vec::new();
     for (_, index) in bucket {
         let root = sets.root(*index);
-        let mut joined = Group { roots: vec![root], members: vec![*index] };
+        let mut joined = Group { roots: Vec::new(), members: vec![*index] };
         let mut apart = Vec::with_capacity(groups.len() + 1);
         for mut group in groups {
             let connected = group.roots.contains(&root) || {
@@ -155,8 +155,9 @@ fn links(
                 apart.push(group);
             }
         }
-        joined.roots.sort_unstable();
-        joined.roots.dedup();
+        if !joined.roots.contains(&root) {
+            joined.roots.push(root);
+        }
         apart.push(joined);
         groups = apart;
     }

@@ -195,7 +195,9 @@ impl fmt::Display for NearDuplicateConfig {
 ///
 /// The clusters do not depend on the order of the texts (but for the numbers that name them), nor on the number
 /// of threads. Only signatures are kept in memory, 4 bytes per permutation for the default family, and not the
-/// shingles. Texts that are word for word the same are always in one cluster.
+/// shingles; [`Verify::Exact`] computes those of a bucket of candidates again, one bucket at a time. Texts that
+/// are word for word the same are always in one cluster, and cost one comparison. The time grows with the square
+/// of the number of texts only where many share a band but stay below the threshold.
 ///
 /// # Errors
 ///
