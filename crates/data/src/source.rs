@@ -7,6 +7,7 @@ mod format;
 mod input;
 mod jsonl;
 mod parquet;
+mod path;
 mod records;
 mod report;
 mod shape;

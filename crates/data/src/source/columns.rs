@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::path;
 use crate::error::DataError;
 use crate::record::{Origin, Shape};
 
@@ -11,6 +12,10 @@ use crate::record::{Origin, Shape};
 /// `{prompt: question, completion: answer}` reads a file with `question` and `answer` as prompt and
 /// completion. The canonical names are `messages`, `conversations`, `prompt`, `completion`, `instruction`,
 /// `input`, `output`, `text`, `question`, `context`, `answer` and `answers`. A column that is mapped must be in every record.
+///
+/// Below a column, a path goes into what it holds: `instances[0].output`, and `sentences[*]` for a list of strings, joined
+/// with spaces. A column whose whole name is written so comes first. The column itself then stays in
+/// [`Record::extra`](crate::Record::extra).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct ColumnMap(BTreeMap<String, String>);
@@ -50,6 +55,17 @@ impl ColumnMap {
     /// The column of `object` that stands for the canonical column `name`, if the object has it.
     pub(crate) fn find<'a>(&'a self, object: &Map<String, Value>, name: &'a str) -> Option<&'a str> {
         self.column(name).filter(|column| object.contains_key(*column))
+    }
+
+    /// Adds what the paths of the mapping lead to, as columns of their names.
+    pub(crate) fn resolve(&self, object: &mut Map<String, Value>) {
+        for column in self.0.values().filter(|column| column.contains(['.', '['])) {
+            if !object.contains_key(column)
+                && let Some(value) = path::at(object, column)
+            {
+                object.insert(column.clone(), value);
+            }
+        }
     }
 
     /// Checks that every mapped column is in the record.

@@ -203,6 +203,7 @@ impl Assembler {
             }
             Payload::Text(text) => Map::from_iter([("text".to_owned(), Value::String(text))]),
         };
+        self.columns.resolve(&mut object);
         self.columns.check(&object, &origin)?;
         let shape = self.shape_of(&object, &origin)?;
         self.shape = Some(shape);
