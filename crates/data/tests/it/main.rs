@@ -7,6 +7,10 @@ mod leak;
 mod pack;
 mod sentencepiece;
 mod source;
+mod source_files;
+#[cfg(feature = "parquet")]
+mod source_parquet;
+mod source_records;
 mod split;
 mod template;
 mod tokenizer;
