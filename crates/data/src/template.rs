@@ -185,7 +185,7 @@ impl ChatTemplate {
             let turn = [("role", message.role.as_str()), ("content", message.content.as_str())];
             let turn = turn.map(|(key, text)| (key, Value::from(text)));
             let extra = message.extra.iter().map(|(key, value)| (key.as_str(), Value::from(Serde(value))));
-            Value::from_iter(turn.into_iter().chain(extra))
+            Value::from_pairs(turn.into_iter().chain(extra))
         });
         let tools = if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) };
         let context = Value::from_pairs([

@@ -86,11 +86,9 @@ impl Elements {
             file: path.display().to_string().into(),
             max_record_bytes: options.max_record_bytes,
         };
-        let failed = |source: io::Error| match source.kind() {
-            // A decoder met something else than what the name says.
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
-                context.damaged(1, &source)
-            }
+        // What the operating system did not say, a decoder did: the content is not what the name promises.
+        let failed = |source: io::Error| match source.raw_os_error() {
+            None if source.kind() != io::ErrorKind::IsADirectory => context.damaged(1, &source),
             _ => DataError::Read { path: path.to_path_buf(), source },
         };
         let format = Format::of(path).unwrap_or(Format::JsonLines);

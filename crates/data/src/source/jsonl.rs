@@ -218,6 +218,11 @@ impl Array {
                     match byte {
                         b'"' => in_text = true,
                         b'{' | b'[' => depth += 1,
+                        // The array's own bracket, after a number or a word.
+                        b'}' | b']' if depth == 0 && self.buffer.len() + used > 0 => {
+                            ended = true;
+                            break;
+                        }
                         b'}' | b']' => depth = depth.saturating_sub(1),
                         b',' | b' ' | b'\t' | b'\r' | b'\n' if depth == 0 => {
                             ended = true;

@@ -21,6 +21,10 @@ mod sentencepiece;
 mod shards;
 mod signature_index;
 mod source;
+mod source_files;
+#[cfg(feature = "parquet")]
+mod source_parquet;
+mod source_records;
 mod split;
 mod split_plan;
 mod template;
