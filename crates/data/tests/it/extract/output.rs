@@ -1,8 +1,8 @@
 //! Files of results.
 
 use burnisher_data::extract::{
-    AlignConfig, AnswerFormat, ChunkConfig, ChunkFailure, Extracted, Extraction, Flag, Task, TrainingSet, read_jsonl,
-    write_jsonl,
+    AlignConfig, AnswerFormat, ChunkConfig, ChunkFailure, Extracted, Extraction, Flag, Task, TrainingSet,
+    read_jsonl, write_jsonl,
 };
 use burnisher_data::{Body, Source};
 use serde_json::{Value, json};
@@ -37,7 +37,8 @@ pub(super) fn samples() -> Vec<Extracted> {
     // Spans that cross: "City Hall" with "Hall\" & more".
     let crossing = sample("crossing", &first.text, &[("end", "Hall\" & more")]);
     first.extractions.extend(crossing.extractions);
-    let second = sample("second", "Anna met Ben & Carla.", &[("name", "Anna"), ("name", "Ben"), ("name", "Carla")]);
+    let second =
+        sample("second", "Anna met Ben & Carla.", &[("name", "Anna"), ("name", "Ben"), ("name", "Carla")]);
     vec![first, second, sample("empty", "Nothing here.", &[])]
 }
 
@@ -53,16 +54,19 @@ fn documents_are_read_back_and_have_langextracts_form() {
     assert_eq!(read_jsonl(&path).expect("read"), documents);
     let text = std::fs::read_to_string(&path).expect("a file");
     let line: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
-    assert_eq!(line["extractions"][1], json!({
-        "extraction_class": "name",
-        "extraction_text": "Öztürk",
-        "char_interval": {"start_pos": 9, "end_pos": 15},
-        "alignment_status": "match_exact",
-        "extraction_index": 0,
-        "group_index": 0,
-        "description": null,
-        "attributes": null,
-    }));
+    assert_eq!(
+        line["extractions"][1],
+        json!({
+            "extraction_class": "name",
+            "extraction_text": "Öztürk",
+            "char_interval": {"start_pos": 9, "end_pos": 15},
+            "alignment_status": "match_exact",
+            "extraction_index": 0,
+            "group_index": 0,
+            "description": null,
+            "attributes": null,
+        })
+    );
     assert_eq!(line["extractions"][6]["alignment_status"], Value::Null);
     assert_eq!(line["flags"], json!([{"flag": "copied_from_example", "example": 0, "extraction": 6}]));
 
@@ -82,7 +86,11 @@ fn a_training_set_holds_what_is_grounded() {
     documents.push(failed);
     let (task, format) = (Task::new("Extract."), AnswerFormat::default());
     let set = TrainingSet::new(&task, &format, ChunkConfig::new(1000), &documents);
-    assert_eq!((set.records.len(), set.extractions, set.ungrounded, set.failed_chunks), (3, 12, 1, 1), "{set}");
+    assert_eq!(
+        (set.records.len(), set.extractions, set.ungrounded, set.failed_chunks),
+        (3, 12, 1, 1),
+        "{set}"
+    );
     set.write_jsonl(&path).expect("written");
     let records = Source::open(&path).expect("a source").records().expect("records");
     let read: Vec<_> = records.collect::<Result<_, _>>().expect("records");

@@ -20,7 +20,9 @@ fn slice(document: &Extracted, start: usize, end: usize) -> String {
 }
 
 fn current(page: &Page<'_>) -> Value {
-    page.eval("[...document.querySelectorAll('.doc:not([hidden]) mark.current')].map((m) => +m.dataset.extraction)")
+    page.eval(
+        "[...document.querySelectorAll('.doc:not([hidden]) mark.current')].map((m) => +m.dataset.extraction)",
+    )
 }
 
 #[test]
@@ -60,7 +62,8 @@ fn highlights_are_the_spans_of_the_file() {
         }
     }
     // "York City" lies within "New York City Hall"; "Hall" and what follows cross its end and are cut there.
-    let nested = "document.querySelectorAll('mark[data-extraction=\"4\"] mark[data-extraction=\"5\"]').length";
+    let nested =
+        "document.querySelectorAll('mark[data-extraction=\"4\"] mark[data-extraction=\"5\"]').length";
     assert_eq!(page.eval(nested), 1);
     assert_eq!(marks(&page, 0).iter().filter(|mark| mark[0] == 9).count(), 2);
     assert_eq!(page.eval("document.querySelectorAll('b, script:not([nonce])').length"), 0);
