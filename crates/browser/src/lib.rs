@@ -47,8 +47,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts the first of `chromium`, `chromium-browser`, `google-chrome`, `google-chrome-stable` and `chrome` that is in
-    /// `PATH`, or what the variable `BURNISHER_CHROMIUM` names. `None`, with a message, where there is none.
+    /// Starts the first of `chromium`, `chromium-browser`, `google-chrome`, `google-chrome-stable` and `chrome` that is
+    /// in `PATH`, or what the variable `BURNISHER_CHROMIUM` names. `None`, with a message, where there is none.
     ///
     /// # Panics
     ///

@@ -12,14 +12,16 @@
 //! them, see [`AlignMode::Extended`]. All places are in code points.
 //!
 //! ```
-//! use burnisher_data::extract::{Answer, Document, Example, Extraction, Extractor, ModelError, Request, Task, render_page};
+//! use burnisher_data::extract::{
+//!     Answer, Document, Example, Extraction, Extractor, ModelError, Request, Task, render_page,
+//! };
 //!
 //! let task = Task::new("Extract drugs and doses, in the text's own words.").with_example(Example::new(
 //!     "He was given 5 mg of morphine.",
 //!     [Extraction::new("dose", "5 mg"), Extraction::new("drug", "morphine")],
 //! ));
-//! // Any `Fn(&Request) -> Result<Answer, ModelError>` is a model; with the feature `http`, `HttpConfig` makes one of an
-//! // endpoint.
+//! // Any `Fn(&Request) -> Result<Answer, ModelError>` is a model; with the feature `http`, `HttpConfig` makes one
+//! // of an endpoint.
 //! let model = |_: &Request| -> Result<Answer, ModelError> {
 //!     Ok(Answer::new(r#"{"extractions": [{"drug": "aspirin", "drug_attributes": {"for": "headache"}}]}"#))
 //! };

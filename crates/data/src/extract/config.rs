@@ -43,7 +43,8 @@ pub struct ExtractConfig {
     pub passes: u32,
     /// Requests at the same time.
     pub concurrency: usize,
-    /// How often a chunk is asked whose answer cannot be read.
+    /// How often a chunk is asked whose answer cannot be read. Such answers are kept too: a run that goes on asks them
+    /// again only with more attempts.
     pub attempts: u32,
     /// The sampling temperature; `None` leaves it to the model.
     pub temperature: Option<f64>,

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// The value as a document in block style. Long lines are not folded.
+/// The value as a document in block style. Long lines are not folded, and `1e5` and `n` are in quotes, which PyYAML
+/// leaves out although other readers see a number and a boolean.
 pub(super) fn dump(value: &Value) -> String {
     let mut out = String::new();
     match value {
@@ -101,9 +102,9 @@ fn is_plain(text: &str) -> bool {
     !indicator_first && !lone_first && !inside && !is_other_type(text)
 }
 
-/// Whether YAML 1.1 reads the text as something else than text.
+/// Whether YAML 1.1 or 1.2 reads the text as something else than text.
 fn is_other_type(text: &str) -> bool {
-    let words = ["yes", "no", "true", "false", "on", "off", "null"];
+    let words = ["y", "n", "yes", "no", "true", "false", "on", "off", "null"];
     let cased = |word: &str| {
         let (first, rest) = word.split_at(1);
         let title = first.to_uppercase() + rest;
@@ -144,7 +145,11 @@ fn is_other_type(text: &str) -> bool {
         matches!(parts.as_slice(), [year, month, day]
             if year.len() == 4 && digits(year) && digits(month) && day.starts_with(|c: char| c.is_ascii_digit()))
     };
-    (starts_number && (digits(unsigned) || based("0x", 16) || based("0b", 2) || sexagesimal))
+    // YAML 1.2, which newer readers follow, has more numbers.
+    let newer =
+        based("0o", 8) || (text.contains(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok());
+    newer
+        || (starts_number && (digits(unsigned) || based("0x", 16) || based("0b", 2) || sexagesimal))
         || decimal
         || date
 }

@@ -47,7 +47,7 @@ fn comb(source: &[u32], extraction: &[u32]) -> Vec<Option<usize>> {
 fn shortest(starts: &[Option<usize>], ends_by_start: &[usize], wanted: usize) -> Option<Range<usize>> {
     let (mut end, mut matches) = (0, 0);
     let mut best: Option<Range<usize>> = None;
-    for start in 0..starts.len() {
+    for (start, freed) in ends_by_start.iter().copied().enumerate() {
         let counts = |at: usize| starts[at].is_none_or(|place| place < start);
         while matches < wanted && end < starts.len() {
             matches += usize::from(counts(end));
@@ -61,7 +61,6 @@ fn shortest(starts: &[Option<usize>], ends_by_start: &[usize], wanted: usize) ->
         }
         // On to the next start: the token at `start` leaves, and the place that hangs on it begins to count.
         matches -= usize::from(counts(start));
-        let freed = ends_by_start[start];
         matches += usize::from(freed > start && freed < end);
     }
     best
@@ -79,11 +78,10 @@ mod tests {
         let mut best: BTreeMap<usize, Range<usize>> = BTreeMap::new();
         for start in 0..n {
             let mut row = vec![0; m + 1];
-            for end in start..n {
+            for (end, token) in source.iter().enumerate().skip(start) {
                 let mut next = row.clone();
                 for j in 0..m {
-                    next[j + 1] =
-                        if source[end] == extraction[j] { row[j] + 1 } else { next[j].max(row[j + 1]) };
+                    next[j + 1] = if *token == extraction[j] { row[j] + 1 } else { next[j].max(row[j + 1]) };
                 }
                 row = next;
                 for k in 1..=row[m] {

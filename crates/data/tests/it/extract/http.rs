@@ -83,7 +83,7 @@ impl Server {
 
     fn config(&self) -> HttpConfig {
         HttpConfig::new(format!("http://{}/v1", self.address), "small")
-            .with_timeout(Duration::from_millis(1500))
+            .with_timeout(Duration::from_secs(60))
             .with_waits(Duration::from_millis(5), Duration::from_secs(3))
     }
 }
@@ -130,7 +130,7 @@ fn respond(mut stream: &TcpStream, act: Act, question: &str) -> bool {
     let (mut status, mut header, mut cut) = (200, String::new(), None);
     match act {
         Act::Answer | Act::Invent => {}
-        Act::Slow => thread::sleep(Duration::from_secs(4)),
+        Act::Slow => thread::sleep(Duration::from_secs(30)),
         Act::Status(code, retry) => {
             status = code;
             body = json!({"error": {"message": "no"}}).to_string();
@@ -165,7 +165,8 @@ fn every_fault_that_passes_is_outlived() {
         Act::HangUp,
     ] {
         let server = Server::start(move |_, before| if before == 0 { act } else { Act::Answer });
-        let model = server.config().init().expect("a model");
+        let patience = Duration::from_secs(if act == Act::Slow { 4 } else { 60 });
+        let model = server.config().with_timeout(patience).init().expect("a model");
         let answer = ask(&model, "Anna came.").unwrap_or_else(|error| panic!("{act:?}: {error}"));
         assert!(answer.contains("Anna"), "{act:?}");
         let seen = server.seen.lock().expect("no panic");
