@@ -27,7 +27,7 @@ fn three() -> SplitPlan {
 /// Part numbers; also checks that the parts are disjoint and complete, in the order of the file.
 fn assigned(plan: &SplitPlan, records: &[Record]) -> Vec<usize> {
     let (numbers, report) = plan.assign(records).unwrap_or_else(|error| panic!("{error}"));
-    let parts = plan.split(records.to_vec()).unwrap_or_else(|error| panic!("{error}"));
+    let parts = plan.split(Vec::from(records)).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(parts.report, report);
     let mut seen = HashSet::new();
     for (number, part) in parts.parts.iter().enumerate() {
@@ -52,7 +52,7 @@ fn labelled(label: &str) -> Vec<(&str, Value)> {
 
 #[test]
 fn sizes_of_parts() {
-    let hundred = records(&vec![&[][..]; 100]);
+    let hundred = records(&[&[][..]; 100]);
     let sizes = |plan: SplitPlan| {
         let parts = plan.split(hundred.clone()).unwrap_or_else(|error| panic!("{error}"));
         parts.parts.iter().map(|part| part.records.len()).collect::<Vec<_>>()
@@ -70,7 +70,7 @@ fn sizes_of_parts() {
 
 #[test]
 fn wrong_plans_are_errors() {
-    let ten = records(&vec![&[][..]; 10]);
+    let ten = records(&[&[][..]; 10]);
     let (fraction, count, rest) = (PartSize::Fraction, PartSize::Count, PartSize::Rest);
     for (plan, wanted) in [
         (SplitPlan::new([("a", rest)]), "at least two parts"),
@@ -255,9 +255,9 @@ fn hashed_parts_have_about_their_shares() {
     let (numbers, report) =
         three().with_assign(Assign::ByHash).assign(&set).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(numbers.len(), 4000);
-    for (part, share) in report.parts.iter().zip([0.7, 0.1, 0.2]) {
+    for (part, share) in report.parts.iter().zip([0.7_f64, 0.1, 0.2]) {
         // Five standard deviations of a binomial draw.
-        let deviation = (4000.0 * share * (1.0 - share) as f64).sqrt();
+        let deviation = (4000.0 * share * (1.0 - share)).sqrt();
         assert!((part.records as f64 - 4000.0 * share).abs() < 5.0 * deviation, "{report}");
         assert_eq!(part.wanted, None);
     }
