@@ -6,13 +6,6 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::chars::{CLASS, LETTER, SOLID, SPACE, WIDE, count_chars, is_odd_break, is_punctuation, is_space};
 
-/// 2^61 - 1, a prime: two different strings of n bytes share a hash with a chance of n / 2^61.
-const PRIME: u64 = (1 << 61) - 1;
-const BASE: u64 = 0x0f3a_9c1d_5b72_e641;
-
-/// Powers of the base that are kept; longer n-grams compute theirs.
-const POWERS: usize = 1024;
-
 /// A word: what stands between white space.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Word {
@@ -22,7 +15,6 @@ pub(super) struct Word {
     pub(super) chars: u32,
     /// Has a letter / is more than punctuation.
     pub(super) classes: u8,
-    /// Polynomial hash of the bytes, so that hashes of joined words follow from those of their parts.
     pub(super) hash: u64,
 }
 
@@ -85,17 +77,18 @@ impl Analysis {
                 continue;
             }
             let start = at;
-            let (mut classes, mut hash) = (0, 0);
+            let mut classes = class;
+            at += 1;
             while at < bytes.len() {
                 let class = CLASS[bytes[at] as usize];
                 if class & SPACE != 0 {
                     break;
                 }
                 classes |= class;
-                hash = step(hash, bytes[at]);
                 at += 1;
             }
             if classes & WIDE == 0 {
+                let hash = xxh3_64(&bytes[start..at]);
                 let (start, end) = (start as u32, at as u32);
                 self.words.push(Word { start, end, chars: end - start, classes, hash });
             } else {
@@ -109,7 +102,7 @@ impl Analysis {
         let mut from = start;
         for word in text[start..end].split(is_space) {
             if !word.is_empty() {
-                let hash = word.bytes().fold(0, step);
+                let hash = xxh3_64(word.as_bytes());
                 let mut classes = 0;
                 if has_letter(word) {
                     classes |= LETTER;
@@ -159,55 +152,28 @@ fn has_letter(word: &str) -> bool {
         || (word.chars().any(char::is_alphabetic) && LETTERS.is_match(word))
 }
 
-fn step(hash: u64, byte: u8) -> u64 {
-    reduce(u128::from(hash) * u128::from(BASE) + u128::from(byte) + 1)
-}
-
-fn reduce(value: u128) -> u64 {
-    let sum = (value as u64 & PRIME) + (value >> 61) as u64;
-    if sum >= PRIME { sum - PRIME } else { sum }
-}
-
-/// Hashes of joined neighbours, from the hashes of words.
-#[derive(Debug)]
-pub(super) struct Rolling {
-    /// `prefix[i]`: the hash of the first i words, joined without spaces.
-    prefix: Vec<u64>,
-    /// `bytes[i]`: the bytes of the first i words.
-    bytes: Vec<u32>,
+/// The words of a text without the white space between them, to hash n-grams joined without spaces.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    bytes: Vec<u8>,
+    /// `starts[i]`: the bytes of the first i words.
+    starts: Vec<u32>,
     /// `chars[i]`: the code points of the first i words.
     chars: Vec<u32>,
-    powers: Vec<u64>,
 }
 
-impl Default for Rolling {
-    fn default() -> Self {
-        let mut powers = Vec::with_capacity(POWERS);
-        let mut power = 1;
-        for _ in 0..POWERS {
-            powers.push(power);
-            power = reduce(u128::from(power) * u128::from(BASE));
-        }
-        Self { prefix: Vec::new(), bytes: Vec::new(), chars: Vec::new(), powers }
-    }
-}
-
-impl Rolling {
-    pub(super) fn read(&mut self, words: &[Word]) {
-        self.prefix.clear();
+impl Joined {
+    pub(super) fn read(&mut self, text: &str, words: &[Word]) {
         self.bytes.clear();
+        self.starts.clear();
         self.chars.clear();
-        let (mut prefix, mut bytes, mut chars) = (0, 0, 0);
-        self.prefix.push(prefix);
-        self.bytes.push(bytes);
-        self.chars.push(chars);
+        self.starts.push(0);
+        self.chars.push(0);
+        let mut chars = 0;
         for word in words {
-            let length = word.end - word.start;
-            prefix = reduce(u128::from(prefix) * u128::from(self.power(length)) + u128::from(word.hash));
-            bytes += length;
+            self.bytes.extend_from_slice(&text.as_bytes()[word.start as usize..word.end as usize]);
             chars += word.chars;
-            self.prefix.push(prefix);
-            self.bytes.push(bytes);
+            self.starts.push(self.bytes.len() as u32);
             self.chars.push(chars);
         }
     }
@@ -217,28 +183,13 @@ impl Rolling {
         (self.chars[at + n] - self.chars[at]) as usize
     }
 
-    /// The hash of the `n` words from `at` on, joined without spaces: "a bc" and "ab c" are the same.
-    pub(super) fn joined(&self, at: usize, n: usize) -> u64 {
-        let power = self.power(self.bytes[at + n] - self.bytes[at]);
-        let skipped = u128::from(self.prefix[at]) * u128::from(power);
-        let hash = u128::from(self.prefix[at + n]) + u128::from(PRIME) - u128::from(reduce(skipped));
-        reduce(hash)
+    /// Bytes of the `n` words from `at` on, without spaces: "a bc" and "ab c" are the same.
+    pub(super) fn words(&self, at: usize, n: usize) -> &[u8] {
+        &self.bytes[self.starts[at] as usize..self.starts[at + n] as usize]
     }
 
-    fn power(&self, exponent: u32) -> u64 {
-        let mut exponent = exponent as usize;
-        if exponent < POWERS {
-            return self.powers[exponent];
-        }
-        let mut power = 1;
-        let mut square = BASE;
-        while exponent > 0 {
-            if exponent & 1 == 1 {
-                power = reduce(u128::from(power) * u128::from(square));
-            }
-            square = reduce(u128::from(square) * u128::from(square));
-            exponent >>= 1;
-        }
-        power
+    /// The `N` bytes from word `at` on, if there are as many.
+    pub(super) fn window<const N: usize>(&self, at: usize) -> Option<&[u8; N]> {
+        self.bytes[self.starts[at] as usize..].first_chunk()
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use super::analysis::{Analysis, Rolling};
+use super::analysis::{Analysis, Joined};
 use super::table::Table;
 
 /// Why a text is dropped.
@@ -26,10 +26,14 @@ pub(super) struct Scratch {
     analysis: Analysis,
     /// The analysis is of the current text.
     is_read: bool,
-    rolling: Rolling,
-    is_rolled: bool,
+    joined: Joined,
+    is_joined: bool,
     pub(super) table: Table,
     pub(super) lengths: Vec<u32>,
+    /// Word positions.
+    places: Vec<u32>,
+    /// The new text that a check has found on its way, for the edit of the same text.
+    pub(super) pending: Option<String>,
     /// Things found so far in this text, by kind.
     pub(super) findings: BTreeMap<&'static str, u64>,
 }
@@ -38,7 +42,8 @@ impl Scratch {
     /// The text has changed.
     pub(super) fn forget(&mut self) {
         self.is_read = false;
-        self.is_rolled = false;
+        self.is_joined = false;
+        self.pending = None;
     }
 
     pub(super) fn forget_if(&mut self, is_changed: bool) {
@@ -52,19 +57,19 @@ impl Scratch {
         if !self.is_read {
             self.analysis.read(text);
             self.is_read = true;
-            self.is_rolled = false;
+            self.is_joined = false;
         }
         (&self.analysis, &mut self.table, &mut self.lengths)
     }
 
-    /// The same, with the hashes of n-grams.
-    pub(super) fn rolled(&mut self, text: &str) -> (&Analysis, &Rolling, &mut Table) {
+    /// The same, with the words joined and a list for positions.
+    pub(super) fn joined(&mut self, text: &str) -> (&Analysis, &Joined, &mut Table, &mut Vec<u32>) {
         self.analysis(text);
-        if !self.is_rolled {
-            self.rolling.read(&self.analysis.words);
-            self.is_rolled = true;
+        if !self.is_joined {
+            self.joined.read(text, &self.analysis.words);
+            self.is_joined = true;
         }
-        (&self.analysis, &self.rolling, &mut self.table)
+        (&self.analysis, &self.joined, &mut self.table, &mut self.places)
     }
 }
 

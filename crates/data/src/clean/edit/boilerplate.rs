@@ -106,7 +106,7 @@ impl Rule for LineFinder {
     }
 
     fn edit(&self, text: &str, _scratch: &mut Scratch) -> Option<String> {
-        if self.patterns.is_empty() && !self.phrases.is_match(text) {
+        if !text.split('\n').any(|line| self.is_boilerplate(line)) {
             return None;
         }
         let mut out = String::with_capacity(text.len());

@@ -32,8 +32,9 @@ impl Rule for ControlCharacters {
     }
 
     fn edit(&self, text: &str, _scratch: &mut Scratch) -> Option<String> {
-        let is_suspect = |b: u8| (b < 0x20) & (b != b'\n') & (b != b'\t') | (b >= 0x7f);
-        if !text.as_bytes().chunks(64).any(|chunk| chunk.iter().fold(false, |any, b| any | is_suspect(*b))) {
+        let is_suspect = |b: u8| ((b < 0x20) & (b != b'\n') & (b != b'\t')) | (b >= 0x7f);
+        let has_suspect = |block: &[u8]| block.iter().fold(0, |any, b| any | u8::from(is_suspect(*b))) > 0;
+        if !text.as_bytes().chunks(64).any(has_suspect) {
             return None;
         }
         let first = text.char_indices().find(|(_, c)| self.removes(*c) || self.is_stray(*c))?.0;

@@ -105,21 +105,34 @@ impl Rule for PersonalData {
     }
 
     fn edit(&self, text: &str, scratch: &mut Scratch) -> Option<String> {
-        let finds = self.find(text);
+        let mut finds = self.find(text);
         count(&finds, scratch);
         if finds.is_empty() || self.action == PersonalAction::Report {
             return None;
         }
-        let mut out = String::with_capacity(text.len());
-        let mut from = 0;
-        for find in finds {
-            out.push_str(&text[from..find.start]);
-            out.push_str(find.kind.names().1);
-            from = find.end;
+        let mut masked = mask(text, &finds);
+        // With one number masked, its neighbour may be told from it.
+        loop {
+            finds = self.find(&masked);
+            if finds.is_empty() {
+                return Some(masked);
+            }
+            count(&finds, scratch);
+            masked = mask(&masked, &finds);
         }
-        out.push_str(&text[from..]);
-        Some(out)
     }
+}
+
+fn mask(text: &str, finds: &[Find]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for find in finds {
+        out.push_str(&text[from..find.start]);
+        out.push_str(find.kind.names().1);
+        from = find.end;
+    }
+    out.push_str(&text[from..]);
+    out
 }
 
 fn count(finds: &[Find], scratch: &mut Scratch) {
@@ -128,17 +141,18 @@ fn count(finds: &[Find], scratch: &mut Scratch) {
     }
 }
 
-/// Bytes at which something may be found: `@`, digits and colons.
-const TRIGGER: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = b'0' as usize;
-    while byte <= b':' as usize {
-        table[byte] = true;
-        byte += 1;
+/// The next byte at which something may be found: `@`, a digit or a colon. Blocks without any are skipped as a whole.
+fn next_trigger(bytes: &[u8], from: usize) -> Option<usize> {
+    let is_trigger = |b: u8| (b.wrapping_sub(b'0') < 11) | (b == b'@');
+    let mut at = from;
+    for block in bytes.get(from..)?.chunks(32) {
+        if block.iter().fold(0, |any, b| any | u8::from(is_trigger(*b))) > 0 {
+            return block.iter().position(|b| is_trigger(*b)).map(|within| at + within);
+        }
+        at += block.len();
     }
-    table[b'@' as usize] = true;
-    table
-};
+    None
+}
 
 impl PersonalData {
     fn is_on(&self, kind: Kind) -> bool {
@@ -173,8 +187,8 @@ impl PersonalData {
     fn find_between(&self, text: &str, mut floor: usize, end: usize, finds: &mut Vec<Find>) {
         let bytes = &text.as_bytes()[..end];
         let mut at = floor;
-        while let Some(next) = bytes[at..].iter().position(|b| TRIGGER[*b as usize]) {
-            at += next;
+        while let Some(next) = next_trigger(bytes, at) {
+            at = next;
             let found = match bytes[at] {
                 b'@' => email(bytes, at, floor),
                 b':' => ipv6(bytes, at, floor),

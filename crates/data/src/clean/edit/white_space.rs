@@ -32,6 +32,9 @@ impl Rule for WhiteSpace {
             plain = text.replace(is_unusual, " ");
             input = &plain;
         }
+        if self.is_tidy(input) {
+            return (input != text).then(|| input.to_owned());
+        }
         let mut out = String::with_capacity(input.len());
         let mut blank = 0;
         let mut is_first = true;
@@ -55,6 +58,24 @@ impl Rule for WhiteSpace {
             out.extend(std::iter::repeat_n('\n', kept.min(self.max_blank_lines + 1)));
         }
         (out != text).then_some(out)
+    }
+}
+
+impl WhiteSpace {
+    /// A quick look that finds most texts tidy and calls no untidy text so.
+    fn is_tidy(&self, text: &str) -> bool {
+        let bytes = text.as_bytes();
+        let is_odd =
+            |a: u8, b: u8| ((a == b' ') & ((b == b' ') | (b == b'\n'))) | (b == b'\t') | (b == b'\r');
+        let next = bytes.get(1..).unwrap_or_default();
+        let has_odd = bytes.chunks(64).zip(next.chunks(64)).any(|(block, next)| {
+            block.iter().zip(next).fold(0, |any, (a, b)| any | u8::from(is_odd(*a, *b))) > 0
+        });
+        let is_edge = |b: Option<&u8>| b.is_none_or(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'));
+        !has_odd
+            && !is_edge(bytes.first())
+            && !is_edge(bytes.last())
+            && !text.contains(&"\n".repeat(self.max_blank_lines.saturating_add(2).min(text.len().max(2))))
     }
 }
 

@@ -172,15 +172,14 @@ pub(super) fn lines(text: &str, scratch: &mut Scratch, skip_empty: bool) -> Line
 
 /// Characters in the most frequent n-gram per character that is not white space.
 pub(super) fn top_ngram(text: &str, scratch: &mut Scratch, n: usize) -> Option<f64> {
-    let (analysis, rolling, table) = scratch.rolled(text);
-    let words = analysis.words.len();
-    let (at, count) = top(rolling, n, words, analysis, table)?;
-    Some((count * rolling.chars(at, n)) as f64 / rolling.chars(0, words).max(1) as f64)
+    let (analysis, joined, table, _) = scratch.joined(text);
+    let (at, count) = top(&analysis.words, n, table)?;
+    Some((count * joined.chars(at, n)) as f64 / joined.chars(0, analysis.words.len()).max(1) as f64)
 }
 
 /// Characters in n-grams that occur more than once per character in n-grams.
 pub(super) fn duplicate_ngrams(text: &str, scratch: &mut Scratch, n: usize) -> Option<f64> {
-    let (analysis, rolling, table) = scratch.rolled(text);
+    let (analysis, joined, table, _) = scratch.joined(text);
     let words = analysis.words.len();
     if n == 0 || words < n {
         return None;
@@ -188,9 +187,9 @@ pub(super) fn duplicate_ngrams(text: &str, scratch: &mut Scratch, n: usize) -> O
     table.clear(words);
     let (mut all, mut repeated) = (0, 0);
     for at in 0..=words - n {
-        let chars = rolling.chars(at, n);
+        let chars = joined.chars(at, n);
         all += chars;
-        repeated += match table.add(spaced(rolling, analysis, at, n), 0).0 {
+        repeated += match table.add(spaced(&analysis.words[at..at + n]), 0).0 {
             1 => 0,
             2 => 2 * chars,
             _ => chars,

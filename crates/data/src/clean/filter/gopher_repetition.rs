@@ -1,5 +1,5 @@
 use super::gopher_quality::Counting;
-use crate::clean::analysis::{Analysis, Line, Rolling};
+use crate::clean::analysis::{Analysis, Joined, Line, Word};
 use crate::clean::chars::{count_chars, strip};
 use crate::clean::rule::{Drop, Rule, Scratch};
 use crate::clean::settings::settings;
@@ -72,7 +72,7 @@ impl Rule for GopherRepetition {
 
 impl GopherRepetition {
     fn check_datatrove(&self, text: &str, scratch: &mut Scratch) -> Option<Drop> {
-        let (analysis, rolling, table) = scratch.rolled(text);
+        let (analysis, joined, table, places) = scratch.joined(text);
         let all = analysis.chars as f64;
         if self.max_duplicate_paragraphs > 0.0 || self.max_duplicate_paragraph_characters > 0.0 {
             let (paragraphs, found) = paragraphs(text, analysis, table);
@@ -97,17 +97,29 @@ impl GopherRepetition {
         if self.max_duplicate_line_characters > 0.0 && share > self.max_duplicate_line_characters {
             return Drop::new("dup_line_char_frac", share);
         }
+        let words = &analysis.words;
+        // No n-gram is more frequent than the most frequent of a shorter length, and none longer than the longest.
+        let mut known: Option<(usize, usize)> = None;
         for &(n, limit) in &self.top_ngrams {
-            if let Some((at, count)) = top(rolling, n, analysis.words.len(), analysis, table) {
-                let chars = (rolling.chars(at, n) + n - 1) * count;
-                let share = chars as f64 / all;
+            let bound = known
+                .filter(|(shorter, _)| *shorter <= n)
+                .map(|(_, count)| count * longest(joined, words, n));
+            if bound.is_some_and(|bound| bound as f64 / all <= limit) {
+                continue;
+            }
+            if let Some((at, count)) = top(words, n, table) {
+                let share = ((joined.chars(at, n) + n - 1) * count) as f64 / all;
                 if share > limit {
                     return Drop::new(format!("top_{n}_gram"), share);
                 }
+                known = Some((n, count));
             }
         }
+        if let Some(least) = self.duplicate_ngrams.iter().map(|(n, _)| *n).min() {
+            find_repeatable(joined, words.len(), least, table, places);
+        }
         for &(n, limit) in &self.duplicate_ngrams {
-            let share = repeated_chars(rolling, n, analysis.words.len(), table) as f64 / all;
+            let share = repeated_chars(joined, n, words.len(), places, table) as f64 / all;
             if share > limit {
                 return Drop::new(format!("duplicated_{n}_n_grams"), share);
             }
@@ -182,49 +194,81 @@ impl<'t> Iterator for Paragraphs<'t> {
 }
 
 /// The first of the most frequent n-grams and its count.
-pub(super) fn top(
-    rolling: &Rolling,
-    n: usize,
-    words: usize,
-    analysis: &Analysis,
-    table: &mut Table,
-) -> Option<(usize, usize)> {
-    if n == 0 || words < n {
+pub(super) fn top(words: &[Word], n: usize, table: &mut Table) -> Option<(usize, usize)> {
+    if n == 0 {
         return None;
     }
-    table.clear(words);
+    table.clear(words.len());
     let mut best = (0, 0);
-    for at in 0..=words - n {
-        let (count, first) = table.add(spaced(rolling, analysis, at, n), at as u32);
+    for (at, ngram) in words.windows(n).enumerate() {
+        let (count, first) = table.add(spaced(ngram), at as u32);
         if count > best.1 || (count == best.1 && first < best.0) {
             best = (first, count);
         }
     }
-    Some((best.0 as usize, best.1 as usize))
+    (best.1 > 0).then_some((best.0 as usize, best.1 as usize))
 }
 
-/// The hash of an n-gram whose borders count: the joined words and where each ends.
-pub(super) fn spaced(rolling: &Rolling, analysis: &Analysis, at: usize, n: usize) -> u64 {
-    let mut hash = rolling.joined(at, n);
-    for word in &analysis.words[at..at + n - 1] {
-        hash = (hash.rotate_left(7) ^ u64::from(word.end - word.start)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+/// Code points of the longest n-gram, spaces included.
+fn longest(joined: &Joined, words: &[Word], n: usize) -> usize {
+    let last = (words.len() + 1).saturating_sub(n);
+    (0..last).map(|at| joined.chars(at, n)).max().map_or(0, |chars| chars + n.max(1) - 1)
+}
+
+/// The hash of an n-gram whose borders count.
+#[inline]
+pub(super) fn spaced(ngram: &[Word]) -> u64 {
+    ngram
+        .iter()
+        .fold(0, |hash: u64, word| (hash.rotate_left(29) ^ word.hash).wrapping_mul(0xd6e8_feb8_6659_fd93))
+}
+
+/// Bytes by which positions are told apart before n-grams are hashed.
+const WINDOW: usize = 16;
+
+/// The positions from which an n-gram of `least` or more words may repeat another: those that share their first 16 bytes
+/// with another position, and those where an n-gram has fewer. All others are neither repeats nor repeated.
+fn find_repeatable(joined: &Joined, words: usize, least: usize, table: &mut Table, places: &mut Vec<u32>) {
+    places.clear();
+    if least == 0 || words < least {
+        return;
     }
-    hash
+    table.clear(words);
+    for at in 0..=words - least {
+        let window = joined.window::<WINDOW>(at);
+        if let Some(window) = window {
+            let (count, first) = table.add(mix(window), at as u32);
+            if count > 1 {
+                places.extend([first, at as u32]);
+            }
+        }
+        if window.is_none() || joined.words(at, least).len() < WINDOW {
+            places.push(at as u32);
+        }
+    }
+    places.sort_unstable();
+    places.dedup();
+}
+
+/// A hash of 16 bytes; where two windows share one, more positions are looked at, and nothing else changes.
+fn mix(window: &[u8; WINDOW]) -> u64 {
+    let value = u128::from_le_bytes(*window);
+    let (low, high) = (value as u64, (value >> 64) as u64);
+    let product = u128::from(low ^ 0x9e37_79b9_7f4a_7c15) * u128::from(high ^ 0xd6e8_feb8_6659_fd93);
+    product as u64 ^ (product >> 64) as u64
 }
 
 /// Code points in n-grams, joined without spaces, that repeat an earlier one; after a repeat its words are skipped.
-fn repeated_chars(rolling: &Rolling, n: usize, words: usize, table: &mut Table) -> usize {
-    if n == 0 || words < n {
-        return 0;
-    }
-    table.clear(words);
-    let (mut at, mut chars) = (0, 0);
-    while at + n <= words {
-        if table.add(rolling.joined(at, n), 0).0 > 1 {
-            chars += rolling.chars(at, n);
-            at += n;
-        } else {
-            at += 1;
+fn repeated_chars(joined: &Joined, n: usize, words: usize, places: &[u32], table: &mut Table) -> usize {
+    table.clear(places.len());
+    let (mut from, mut chars) = (0, 0);
+    for at in places.iter().map(|at| *at as usize) {
+        if at < from || at + n > words || n == 0 {
+            continue;
+        }
+        if table.add(xxh3_64(joined.words(at, n)), 0).0 > 1 {
+            chars += joined.chars(at, n);
+            from = at + n;
         }
     }
     chars
