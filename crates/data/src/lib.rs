@@ -28,6 +28,8 @@ mod batch;
 mod dedup;
 mod encode;
 mod error;
+#[cfg(feature = "hub")]
+mod hub;
 mod index;
 mod leak;
 mod mask;
@@ -46,6 +48,8 @@ pub use batch::{BatchConfig, Batches, TokenBatch};
 pub use dedup::{DuplicatePair, DuplicateReport, remove_exact_duplicates};
 pub use encode::{EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
+#[cfg(feature = "hub")]
+pub use hub::{Hub, Network, Repo};
 pub use index::{IndexLocation, IndexedJsonl};
 pub use leak::{LeakConfig, LeakPair, LeakReport, find_leaks};
 pub use ngram::SharedPart;

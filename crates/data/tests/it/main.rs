@@ -3,6 +3,8 @@
 mod batch;
 mod dedup;
 mod encode;
+#[cfg(feature = "hub")]
+mod hub;
 mod leak;
 mod pack;
 mod sentencepiece;
