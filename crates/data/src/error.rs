@@ -104,6 +104,35 @@ pub enum DataError {
         path: PathBuf,
     },
 
+    },
+
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// A file is not in the cache of the hub, and requests are forbidden.
+    #[error("{what} is not in the cache {}, and requests are forbidden (HF_HUB_OFFLINE)", .cache.display())]
+    HubOffline {
+        /// The file or pattern, with its repository and revision.
+        what: String,
+        /// The folder of the cache.
+        cache: PathBuf,
+    },
+
+    /// The hub does not answer, refuses a file, or sends another one than it announced.
+    #[error("{url}: {message}")]
+    Hub {
+        /// What was asked for.
+        url: String,
+        /// What came.
+        message: String,
+    },
+
     /// A record is valid JSON but not an object with columns.
     #[error("{origin}: a record must be a JSON object, found {found}")]
     NotAnObject {

@@ -32,6 +32,8 @@ mod dedup;
 mod encode;
 mod error;
 pub mod extract;
+#[cfg(feature = "hub")]
+mod hub;
 mod index;
 mod leak;
 mod mask;
@@ -70,6 +72,8 @@ pub use dedup::{
 };
 pub use encode::{CacheUse, EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;
+#[cfg(feature = "hub")]
+pub use hub::{Hub, Network, Repo};
 pub use index::{IndexLocation, IndexedJsonl};
 pub use leak::{
     LeakAudit, LeakAuditReport, LeakConfig, LeakPair, LeakRemoval, LeakReport, NamedLeaks, NearLeak,

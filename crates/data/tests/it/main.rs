@@ -10,6 +10,8 @@ mod decontaminate;
 mod dedup;
 mod encode;
 mod extract;
+#[cfg(feature = "hub")]
+mod hub;
 mod leak;
 mod leak_audit;
 mod minhash;
