@@ -92,7 +92,7 @@ fn luhn(bytes: &[u8]) -> bool {
             _ => 2 * digit,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// An IBAN whose check digits begin at `at`: ISO 13616, remainder 1 by 97 with the first four characters last.
@@ -112,7 +112,7 @@ fn iban(bytes: &[u8], at: usize, floor: usize) -> Option<Find> {
                 return longest;
             }
             code.push(b);
-        } else if !(b == b' ' && code.len() % 4 == 0) {
+        } else if !(b == b' ' && code.len().is_multiple_of(4)) {
             break;
         }
         end += 1;
