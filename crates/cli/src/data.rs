@@ -22,6 +22,8 @@ use crate::Outcome;
 pub(crate) enum DataCommand {
     /// Clean texts and leave out bad ones, by the steps of a pipeline file or of a preset.
     Clean(clean::CleanArgs),
+    /// Print a commented pipeline file with every step of cleaning, its fields and their defaults.
+    Steps,
     /// Leave out records that repeat others: word for word, or nearly.
     Dedup(dedup::DedupArgs),
     /// Divide a set into training, validation and test sets (or any others) without text in common.
@@ -45,6 +47,7 @@ pub(crate) enum DataCommand {
 pub(crate) fn run(command: &DataCommand) -> Outcome {
     match command {
         DataCommand::Clean(args) => clean::run(args),
+        DataCommand::Steps => clean::steps(),
         DataCommand::Dedup(args) => dedup::run(args),
         DataCommand::Split(args) => split::run(args),
         DataCommand::Leaks(args) => leaks::run(args),

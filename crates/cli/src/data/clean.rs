@@ -10,10 +10,10 @@ use crate::Outcome;
 #[derive(Args)]
 pub(crate) struct CleanArgs {
     #[command(flatten)]
-    input: Option<InputArgs>,
+    input: InputArgs,
     #[command(flatten)]
-    output: Option<OutputArgs>,
-    /// The steps, as a file (.toml, .yaml); `--reference` prints every step.
+    output: OutputArgs,
+    /// The steps, as a file (.toml, .yaml); `burnisher data steps` prints every step.
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pipeline: Option<PathBuf>,
     /// Steps that are ready: basic (characters and white space), gopher, c4, fineweb.
@@ -22,25 +22,15 @@ pub(crate) struct CleanArgs {
     /// Where the report goes as JSON; it is printed as well.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Prints a commented pipeline file with every step, its fields and their defaults, and ends.
-    #[arg(long)]
-    reference: bool,
 }
 
 pub(crate) fn run(args: &CleanArgs) -> Outcome {
-    if args.reference {
-        print!("{}", Pipeline::reference_toml());
-        return Ok(());
-    }
-    let (Some(input), Some(output)) = (&args.input, &args.output) else {
-        return Err("found no FILE or no --out, wanted both (or --reference)".into());
-    };
     let pipeline = match &args.pipeline {
         Some(path) => Pipeline::from_file(path)?,
         None => Pipeline::preset(args.preset.parse::<Preset>()?)?,
     };
-    let mut records = input.records()?;
-    let mut output = output.create(input.shard)?;
+    let mut records = args.input.records()?;
+    let mut output = args.output.create(args.input.shard)?;
     // What was read and may still come out, with its place.
     let waiting: RefCell<VecDeque<(Origin, u64)>> = RefCell::default();
     let read = records.by_ref().map(|record| {
@@ -68,4 +58,10 @@ pub(crate) fn run(args: &CleanArgs) -> Outcome {
         write_file(path, serde_json::to_string_pretty(&report)?.as_bytes())?;
     }
     output.finish()
+}
+
+/// `burnisher data steps`.
+pub(crate) fn steps() -> Outcome {
+    print!("{}", Pipeline::reference_toml());
+    Ok(())
 }

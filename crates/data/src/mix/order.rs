@@ -3,21 +3,21 @@ use super::permute::permute;
 use super::report::{MixReport, MixSourceReport};
 use crate::split::splitmix64;
 
-/// Draws per block.
+/// Draws per block, at most.
 const BLOCK: usize = 1024;
 /// 2⁶⁴ / golden ratio: multiples of it, taken modulo 2⁶⁴, are spread as evenly as can be.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The order in which a mixture is read: at every position a source and the number of a record in it.
 ///
-/// Draws come in blocks of 1,024. In a block every source has its share of the draws, rounded down or up, such that
-/// over many blocks the shares are exact; a seeded shuffle puts them in order. The records of a source come in a seeded
-/// order that is new in every epoch, each once an epoch. A source whose epochs are used up comes no more, and from the
-/// next block on the others share its place. The order ends when every source but replay is used up, so never if one of
-/// them has no limit.
+/// Draws come in blocks of 1,024, or fewer where a source would be used up within. In a block every source has its share
+/// of the draws, rounded down or up, such that over many blocks the shares are exact; a seeded shuffle puts them in
+/// order. The records of a source come in a seeded order that is new in every epoch, each once an epoch. A source whose
+/// epochs are used up comes no more, and from the next block on the others share its place. The order ends when every
+/// source but replay is used up, so never if one of them has no limit.
 ///
 /// Everything follows from the configuration and the position, an integer, which is all that has to be stored to
-/// resume. To go to position p takes p / 1024 short steps.
+/// resume. To go to position p takes p / 1024 short steps, and a few for each source that was used up.
 #[derive(Debug, Clone)]
 pub struct MixOrder {
     config: MixConfig,
@@ -124,19 +124,25 @@ impl MixOrder {
 
     /// A block from what was drawn before it; `None` at the end.
     ///
-    /// The points `(i + offset) / 1024` are laid over the shares, end to end; a source has the points in its share. The
+    /// The points `(i + offset) / length` are laid over the shares, end to end; a source has the points in its share. The
     /// offset moves by the golden ratio from block to block.
     fn block(&self, number: u64, position: u64, drawn: Vec<u64>) -> Option<Block> {
         let shares = self.config.shares_of(|source| drawn[source] < self.caps[source])?;
         let offset = splitmix64(self.config.seed, u64::MAX).wrapping_add(number.wrapping_mul(GOLDEN));
         let offset = (offset >> 11) as f64 / (1_u64 << 53) as f64;
-        let points_below = |end: f64| ((end * BLOCK as f64 - offset).ceil().max(0.0) as usize).min(BLOCK);
+        // A source that is used up within a block would give its places in it to the others.
+        let until_used_up = shares.iter().enumerate().filter(|(_, share)| **share > 0.0);
+        let length = until_used_up
+            .map(|(source, share)| (self.caps[source] - drawn[source]) as f64 / share)
+            .fold(BLOCK as f64, f64::min)
+            .max(1.0) as usize;
+        let points_below = |end: f64| ((end * length as f64 - offset).ceil().max(0.0) as usize).min(length);
         let last = shares.iter().rposition(|share| *share > 0.0);
         let (mut end, mut before) = (0.0, 0);
         let mut counts = Vec::with_capacity(shares.len());
         for (source, share) in shares.iter().enumerate() {
             end += share;
-            let below = if last == Some(source) { BLOCK } else { points_below(end).max(before) };
+            let below = if last == Some(source) { length } else { points_below(end).max(before) };
             let room = self.caps[source] - drawn[source];
             counts.push((below - before).min(usize::try_from(room).unwrap_or(usize::MAX)));
             before = below;
