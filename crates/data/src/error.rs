@@ -104,17 +104,6 @@ pub enum DataError {
         path: PathBuf,
     },
 
-    },
-
-    /// A file could not be written.
-    #[error("cannot write {}: {source}", .path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-
     /// A file is not in the cache of the hub, and requests are forbidden.
     #[error("{what} is not in the cache {}, and requests are forbidden (HF_HUB_OFFLINE)", .cache.display())]
     HubOffline {

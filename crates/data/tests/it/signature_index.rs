@@ -170,11 +170,11 @@ fn incomplete_shards_are_refused() {
     let short = index(&a[..2], sketches()[0]);
     for (shards, found) in [
         (vec![], "none"),
-        (vec![shard("1/2")], "record 1 is missing"),
-        (vec![shard("2/2")], "record 0 is missing"),
-        (vec![shard("1/3"), shard("2/3"), shard("3/3"), shard("2/3")], "record 1 is there twice"),
-        (vec![shard("1/4"), shard("2/4"), shard("3/4")], "3 of 4 records"),
-        (vec![shard("1/1"), short], "one over 4 records and one over 2"),
+        (vec![shard("0/2")], "record 1 is missing"),
+        (vec![shard("1/2")], "record 0 is missing"),
+        (vec![shard("0/3"), shard("1/3"), shard("2/3"), shard("1/3")], "record 1 is there twice"),
+        (vec![shard("0/4"), shard("1/4"), shard("2/4")], "3 of 4 records"),
+        (vec![shard("0/1"), short], "one over 4 records and one over 2"),
     ] {
         let error = SignatureIndex::merge(shards).unwrap_err().to_string();
         assert_eq!(error, format!("shards is {found}; {wanted}"));
