@@ -13,6 +13,8 @@
 //! | entity precision, recall, F1 | [`EntityConfig`] | 0..100 | (micro averages of field-value pairs) |
 //! | ROUGE-N, -L, -Lsum | [`RougeConfig`] | 0..1 | rouge_score 0.1.2 |
 //! | BLEU | [`BleuConfig`] | 0..100 | sacrebleu 2.6.0: `none`, `13a`, `intl`, `char`, `zh` |
+//! | chrF, chrF+, chrF++ | [`ChrfConfig`] | 0..100 | sacrebleu 2.6.0 |
+//! | TER | [`TerConfig`] | 0.. (lower is better) | sacrebleu 2.6.0 |
 //!
 //! The two perplexities are different numbers, so they have different names.
 //!
@@ -43,25 +45,34 @@
 
 mod bleu;
 mod bootstrap;
+mod chrf;
 mod compare;
 mod entities;
 mod error;
 mod exact_match;
 mod forgetting;
+mod interner;
 mod loss;
 mod metric;
 mod metric_set;
+mod ngrams;
 mod perplexity;
 mod porter;
+mod punctuation;
 mod report;
+mod rng;
 mod rouge;
+mod signature;
+mod significance;
 mod squad;
+mod ter;
 mod text;
 
 pub use bleu::{Bleu, BleuConfig, BleuCounts, BleuScore, BleuTokenizer, Smoothing, reference_lists};
 pub use bootstrap::{
     BootstrapConfig, Estimate, PairedEstimate, Resample, bootstrap, mean, mean_interval, paired_bootstrap,
 };
+pub use chrf::{Chrf, ChrfConfig, ChrfCounts, ChrfOrder};
 pub use compare::{Comparison, ComparisonReport, MetricComparison};
 pub use entities::{EntityConfig, EntityCounts, EntityExample, EntityReport, EntityScore};
 pub use error::EvalError;
@@ -73,5 +84,12 @@ pub use metric_set::{MetricScore, MetricSet, evaluate};
 pub use perplexity::{TextLoss, bits_per_byte, corpus_perplexity, mean_text_perplexity};
 pub use porter::porter_stem;
 pub use report::{Report, ReportSample};
+pub use rng::{Mt19937, Pcg64};
 pub use rouge::{Rouge, RougeConfig, RougeScore, RougeTokenizer, RougeType};
+pub use signature::Signature;
+pub use significance::{
+    CorpusMetric, PairedSide, PairedTest, PairedTestConfig, PairedTestResult, ResampledScore, SegmentStatistics,
+    resampled_score,
+};
 pub use squad::{SquadScore, answer_exact_match, answer_f1, normalize_answer, squad};
+pub use ter::{Ter, TerConfig, TerCounts};

@@ -2,13 +2,17 @@
 
 mod bleu;
 mod bootstrap;
+mod chrf;
 mod compare;
 mod entities;
 mod forgetting;
 mod perplexity;
 mod properties;
 mod qa;
+mod rng;
 mod rouge;
+mod significance;
+mod ter;
 
 use std::path::Path;
 
@@ -27,6 +31,14 @@ fn fixture(name: &str) -> Option<Value> {
     };
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// A corpus of `bleu.json`: its system and its references, one list per segment.
+fn corpus<'a>(data: &'a Value, name: &str) -> (Vec<&'a str>, Vec<Vec<&'a str>>) {
+    let corpus = &data["corpora"][name];
+    let streams: Vec<Vec<Option<&str>>> =
+        list(&corpus["refs"]).iter().map(|refs| list(refs).iter().map(Value::as_str).collect()).collect();
+    (list(&corpus["sys"]).iter().map(text).collect(), burnisher_eval::reference_lists(&streams).unwrap())
 }
 
 #[track_caller]
