@@ -43,53 +43,100 @@
 //! ```
 #![deny(missing_docs)]
 
+mod agreement;
+mod answer_filter;
+mod averages;
 mod bleu;
 mod bootstrap;
+mod calibration;
 mod chrf;
+mod classification;
 mod compare;
 mod entities;
 mod error;
+mod error_rate;
 mod exact_match;
 mod forgetting;
 mod interner;
+mod json_fields;
 mod loss;
+mod mcnemar;
 mod metric;
 mod metric_set;
+mod multiple_choice;
 mod ngrams;
 mod perplexity;
 mod porter;
+mod power;
+mod probabilities;
 mod punctuation;
+mod ranking;
+mod regression;
 mod report;
 mod rng;
 mod rouge;
+mod sampling;
 mod signature;
 mod significance;
+mod spans;
 mod squad;
+mod tagging;
 mod ter;
 mod text;
 
+pub use agreement::{
+    Measurement, cohen_kappa, fleiss_kappa, gwet_ac, krippendorff_alpha, randolph_kappa,
+};
+pub use answer_filter::{AnswerFilter, ChoiceFilter, MatchChoice, NO_ANSWER};
+pub use averages::{Averages, ClassCounts, ClassScore, ZeroDivision};
 pub use bleu::{Bleu, BleuConfig, BleuCounts, BleuScore, BleuTokenizer, Smoothing, reference_lists};
 pub use bootstrap::{
-    BootstrapConfig, Estimate, PairedEstimate, Resample, bootstrap, mean, mean_interval, paired_bootstrap,
+    BootstrapConfig, Estimate, IntervalMethod, PairedEstimate, Resample, bootstrap, bootstrap_stderr, mean,
+    mean_interval, mean_stderr, paired_bootstrap, pooled_stderr,
+};
+pub use calibration::{
+    Calibration, CalibrationBins, ReliabilityBin, TemperatureFit, brier_score, calibration, confidence_loss,
+    fit_temperature,
 };
 pub use chrf::{Chrf, ChrfConfig, ChrfCounts, ChrfOrder};
+pub use classification::{Confusion, KappaWeights, classify, classify_labels};
 pub use compare::{Comparison, ComparisonReport, MetricComparison};
 pub use entities::{EntityConfig, EntityCounts, EntityExample, EntityReport, EntityScore};
 pub use error::EvalError;
+pub use error_rate::{ErrorRate, ErrorUnit, corpus_errors, text_errors};
 pub use exact_match::{ExactMatch, ExactMatchConfig};
 pub use forgetting::{Forgetting, ForgettingConfig, ForgettingVerdict};
+pub use json_fields::{FieldMistake, JsonFieldConfig, JsonFieldExample, JsonFieldReport, ListOrder};
 pub use loss::{LossComparison, loss_per_token};
+pub use mcnemar::{McNemar, holm, mcnemar};
 pub use metric::Metric;
 pub use metric_set::{MetricScore, MetricSet, evaluate};
-pub use perplexity::{TextLoss, bits_per_byte, corpus_perplexity, mean_text_perplexity};
+pub use multiple_choice::{Choice, Chosen, MultipleChoiceScore, Question, multiple_choice};
+pub use perplexity::{
+    TextLoss, bits_per_byte, corpus_perplexity, lm_eval_words, mean_text_perplexity, weighted_perplexity,
+};
 pub use porter::porter_stem;
+pub use power::PowerConfig;
+pub use probabilities::{ClassProbabilities, average_precision, roc_auc};
+pub use ranking::{
+    Battle, BattleOutcome, BradleyTerryConfig, EloConfig, RatedSystem, Ratings, Regularized, WinRate, win_rates,
+};
+pub use regression::{RegressionScore, kendall, pearson, regression, spearman};
 pub use report::{Report, ReportSample};
 pub use rng::{Mt19937, Pcg64};
 pub use rouge::{Rouge, RougeConfig, RougeScore, RougeTokenizer, RougeType};
+pub use sampling::{distinct_n, mean_pass_at_k, pass_at_k};
 pub use signature::Signature;
 pub use significance::{
     CorpusMetric, PairedSide, PairedTest, PairedTestConfig, PairedTestResult, ResampledScore, SegmentStatistics,
     resampled_score,
 };
-pub use squad::{SquadScore, answer_exact_match, answer_f1, normalize_answer, squad};
+pub use spans::{
+    Span, SpanConfig, SpanCounts, SpanCriterion, SpanMatching, SpanOutcomes, SpanReport,
+};
+pub use squad::{
+    SquadPart, SquadScore, SquadV2Score, answer_exact_match, answer_exact_match_v2, answer_f1, answer_f1_v2,
+    normalize_answer, squad, squad_v2,
+};
+pub use tagging::{TagPosition, TagReading, TagReport, TagScheme, TagSpan, TaggingConfig, detect_scheme};
 pub use ter::{Ter, TerConfig, TerCounts};

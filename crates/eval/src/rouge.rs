@@ -1,9 +1,10 @@
 //! ROUGE: shared n-grams and longest common subsequences.
 
+mod aggregate;
 mod lcs;
 mod tokenize;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 

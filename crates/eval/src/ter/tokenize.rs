@@ -11,7 +11,6 @@ pub(super) fn tokenize(text: &str, config: &TerConfig) -> String {
         if config.asian_support {
             text = split_asian(&text);
         }
-        text = collapse(&text);
     }
     if config.no_punct {
         text.retain(|c| !matches!(c, '.' | ',' | '?' | ':' | ';' | '!' | '"' | '(' | ')'));
@@ -19,7 +18,7 @@ pub(super) fn tokenize(text: &str, config: &TerConfig) -> String {
             text.retain(|c| !is_asian_punctuation(c));
         }
     }
-    text
+    collapse(&text)
 }
 
 fn normalize(text: &str) -> String {

@@ -1,17 +1,26 @@
 //! Integration tests against reference values of the Python tools (`docs/parity/README.md`).
 
+mod agreement;
+mod answers;
 mod bleu;
 mod bootstrap;
+mod calibration;
 mod chrf;
+mod classification;
 mod compare;
 mod entities;
 mod forgetting;
+mod json_fields;
 mod perplexity;
 mod properties;
 mod qa;
+mod ranking;
 mod rng;
 mod rouge;
 mod significance;
+mod spans;
+mod statistics;
+mod tagging;
 mod ter;
 
 use std::path::Path;
