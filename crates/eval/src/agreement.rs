@@ -175,7 +175,8 @@ pub fn gwet_ac(ratings: &[Vec<Option<f64>>], weights: KappaWeights) -> Result<Op
         rated.iter().map(of_item).sum::<f64>() / rated.len() as f64
     };
     let all: f64 = (0..size).flat_map(|left| (0..size).map(move |right| weight(left, right))).sum();
-    let chance = all / (size * (size - 1)) as f64 * (0..size).map(|at| share(at) * (1.0 - share(at))).sum::<f64>();
+    let chance =
+        all / (size * (size - 1)) as f64 * (0..size).map(|at| share(at) * (1.0 - share(at))).sum::<f64>();
     Ok(beyond_chance(agreed / pairable, chance))
 }
 
@@ -189,8 +190,9 @@ impl Units {
     fn new(metric: &'static str, ratings: &[Vec<Option<f64>>]) -> Result<Self, EvalError> {
         let count = ratings.first().ok_or(EvalError::Empty { metric })?.len();
         for (index, of_rater) in ratings.iter().enumerate() {
-            let refuse =
-                |found, wanted| Err(EvalError::Value { metric, what: "a rating of rater", index, found, wanted });
+            let refuse = |found, wanted| {
+                Err(EvalError::Value { metric, what: "a rating of rater", index, found, wanted })
+            };
             if of_rater.len() != count {
                 return refuse(format!("one of {}", of_rater.len()), "equally many items for all raters");
             }

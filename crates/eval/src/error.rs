@@ -173,7 +173,9 @@ pub enum EvalError {
         wanted: &'static str,
     },
     /// A sentence is tagged at another length than its reference.
-    #[error("{metric}: sentence {sentence} has {predictions} predicted and {references} reference tags, wanted equally many")]
+    #[error(
+        "{metric}: sentence {sentence} has {predictions} predicted and {references} reference tags, wanted equally many"
+    )]
     SentenceLength {
         /// Name of the metric.
         metric: &'static str,

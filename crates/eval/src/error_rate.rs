@@ -51,10 +51,7 @@ pub fn text_errors(prediction: &str, reference: &str, unit: ErrorUnit) -> ErrorR
         ErrorUnit::Characters => text.trim_matches(is_space).chars().map(u32::from).collect(),
     };
     let (prediction, reference) = (units(prediction), units(reference));
-    ErrorRate {
-        edits: levenshtein(&prediction, &reference) as u64,
-        reference_length: reference.len() as u64,
-    }
+    ErrorRate { edits: levenshtein(&prediction, &reference) as u64, reference_length: reference.len() as u64 }
 }
 
 /// The edits of a corpus: all edits over all units, so long texts weigh more.
@@ -81,8 +78,7 @@ fn levenshtein(left: &[u32], right: &[u32]) -> usize {
         row[0] = at + 1;
         for (column, other) in right.iter().enumerate() {
             let above = row[column + 1];
-            row[column + 1] =
-                (diagonal + usize::from(token != other)).min(above + 1).min(row[column] + 1);
+            row[column + 1] = (diagonal + usize::from(token != other)).min(above + 1).min(row[column] + 1);
             diagonal = above;
         }
     }

@@ -84,9 +84,7 @@ mod tagging;
 mod ter;
 mod text;
 
-pub use agreement::{
-    Measurement, cohen_kappa, fleiss_kappa, gwet_ac, krippendorff_alpha, randolph_kappa,
-};
+pub use agreement::{Measurement, cohen_kappa, fleiss_kappa, gwet_ac, krippendorff_alpha, randolph_kappa};
 pub use answer_filter::{AnswerFilter, ChoiceFilter, MatchChoice, NO_ANSWER};
 pub use averages::{Averages, ClassCounts, ClassScore, ZeroDivision};
 pub use bleu::{Bleu, BleuConfig, BleuCounts, BleuScore, BleuTokenizer, Smoothing, reference_lists};
@@ -119,21 +117,20 @@ pub use porter::porter_stem;
 pub use power::PowerConfig;
 pub use probabilities::{ClassProbabilities, average_precision, roc_auc};
 pub use ranking::{
-    Battle, BattleOutcome, BradleyTerryConfig, EloConfig, RatedSystem, Ratings, Regularized, WinRate, win_rates,
+    Battle, BattleOutcome, BradleyTerryConfig, EloConfig, RatedSystem, Ratings, Regularized, WinRate,
+    win_rates,
 };
 pub use regression::{RegressionScore, kendall, pearson, regression, spearman};
 pub use report::{Report, ReportSample};
 pub use rng::{Mt19937, Pcg64};
-pub use rouge::{Rouge, RougeConfig, RougeScore, RougeTokenizer, RougeType};
+pub use rouge::{Rouge, RougeAggregation, RougeConfig, RougeInterval, RougeScore, RougeTokenizer, RougeType};
 pub use sampling::{distinct_n, mean_pass_at_k, pass_at_k};
 pub use signature::Signature;
 pub use significance::{
-    CorpusMetric, PairedSide, PairedTest, PairedTestConfig, PairedTestResult, ResampledScore, SegmentStatistics,
-    resampled_score,
+    CorpusMetric, PairedSide, PairedTest, PairedTestConfig, PairedTestResult, ResampledScore,
+    SegmentStatistics, resampled_score,
 };
-pub use spans::{
-    Span, SpanConfig, SpanCounts, SpanCriterion, SpanMatching, SpanOutcomes, SpanReport,
-};
+pub use spans::{Span, SpanConfig, SpanCounts, SpanCriterion, SpanMatching, SpanOutcomes, SpanReport};
 pub use squad::{
     SquadPart, SquadScore, SquadV2Score, answer_exact_match, answer_exact_match_v2, answer_f1, answer_f1_v2,
     normalize_answer, squad, squad_v2,

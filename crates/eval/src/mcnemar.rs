@@ -32,7 +32,8 @@ pub struct McNemar {
 /// No examples, not equally many for both.
 pub fn mcnemar(base: &[bool], tuned: &[bool]) -> Result<McNemar, EvalError> {
     check_systems("mcnemar", base.len(), tuned.len())?;
-    let count = |wanted: (bool, bool)| base.iter().zip(tuned).filter(|(b, t)| (**b, **t) == wanted).count() as u64;
+    let count =
+        |wanted: (bool, bool)| base.iter().zip(tuned).filter(|(b, t)| (**b, **t) == wanted).count() as u64;
     Ok(McNemar::of_counts(count((true, false)), count((false, true))))
 }
 

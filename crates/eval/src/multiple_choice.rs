@@ -65,8 +65,9 @@ impl Question {
     /// No answers, a right answer that is not there, a log-likelihood that is not a number, or none that is
     /// finite, an empty text.
     pub fn choose(&self, index: usize) -> Result<Chosen, EvalError> {
-        let refuse =
-            |what, found: String, wanted| Err(EvalError::Value { metric: METRIC, what, index, found, wanted });
+        let refuse = |what, found: String, wanted| {
+            Err(EvalError::Value { metric: METRIC, what, index, found, wanted })
+        };
         if self.gold >= self.choices.len() {
             let found = format!("{} of {} answers", self.gold, self.choices.len());
             return refuse("the right answer of question", found, "one of the answers, from 0");
@@ -93,9 +94,8 @@ impl Question {
         };
         let weights: Vec<f64> = self.choices.iter().map(|c| (c.log_likelihood - most).exp()).collect();
         let total: f64 = weights.iter().sum();
-        let square = |(at, weight): (usize, &f64)| {
-            (weight / total - f64::from(u8::from(at == self.gold))).powi(2)
-        };
+        let square =
+            |(at, weight): (usize, &f64)| (weight / total - f64::from(u8::from(at == self.gold))).powi(2);
         let all_unconditional = self.choices.iter().all(|choice| choice.unconditional.is_some());
         Ok(Chosen {
             likeliest: best(&|choice| choice.log_likelihood),

@@ -70,7 +70,11 @@ impl<'a> ClassProbabilities<'a> {
             let refuse =
                 |what, found, wanted| Err(EvalError::Value { metric: METRIC, what, index, found, wanted });
             if row.len() != rows[0].len() {
-                return refuse("the number of classes of example", row.len().to_string(), "that of example 0");
+                return refuse(
+                    "the number of classes of example",
+                    row.len().to_string(),
+                    "that of example 0",
+                );
             }
             if *class >= row.len() {
                 return refuse("the class of example", class.to_string(), "one that has a probability");
@@ -85,7 +89,8 @@ impl<'a> ClassProbabilities<'a> {
     /// Mean −ln of the probability of the wanted class, in nats; probabilities are kept 2.2·10⁻¹⁶ away from 0 and
     /// 1, as in scikit-learn.
     pub fn log_loss(&self) -> f64 {
-        let loss = |(row, class): (&Vec<f64>, &usize)| -row[*class].clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln();
+        let loss =
+            |(row, class): (&Vec<f64>, &usize)| -row[*class].clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln();
         self.rows.iter().zip(self.wanted).map(loss).sum::<f64>() / self.rows.len() as f64
     }
 
@@ -137,6 +142,8 @@ impl<'a> ClassProbabilities<'a> {
             .filter(|(class, other)| class != other)
             .collect();
         let count = pairs.len();
-        (count > 0).then(|| pairs.into_iter().map(of_pair).sum::<Option<f64>>())?.map(|sum| sum / count as f64)
+        (count > 0)
+            .then(|| pairs.into_iter().map(of_pair).sum::<Option<f64>>())?
+            .map(|sum| sum / count as f64)
     }
 }

@@ -35,7 +35,8 @@ pub fn regression(predictions: &[f64], references: &[f64]) -> Result<RegressionS
     let mean = references.iter().sum::<f64>() / count;
     let variance: f64 = references.iter().map(|wanted| (wanted - mean).powi(2)).sum();
     let middle = errors.len() / 2;
-    let median = if errors.len() % 2 == 1 { errors[middle] } else { (errors[middle - 1] + errors[middle]) / 2.0 };
+    let median =
+        if errors.len() % 2 == 1 { errors[middle] } else { (errors[middle - 1] + errors[middle]) / 2.0 };
     Ok(RegressionScore {
         mse: squares / count,
         rmse: (squares / count).sqrt(),

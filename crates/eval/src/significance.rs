@@ -34,8 +34,7 @@ impl ResampledScore {
     pub fn line<M: CorpusMetric>(&self, metric: &M, statistics: &SegmentStatistics) -> String {
         let sums = statistics.sums();
         let score = metric.score_of(&sums);
-        let line =
-            format!("{} = {score:.2} (μ = {:.2} ± {:.2})", metric.name(), self.mean, self.half_width);
+        let line = format!("{} = {score:.2} (μ = {:.2} ± {:.2})", metric.name(), self.mean, self.half_width);
         match metric.details(&sums) {
             Some(details) => format!("{line} {details}"),
             None => line,

@@ -295,8 +295,9 @@ impl SpanConfig {
                 let outcomes = report.outcomes.entry(criterion).or_default();
                 self.match_spans(criterion, document, &found, &wanted, outcomes);
                 for label in &labels {
-                    let [found, wanted] = [&found, &wanted]
-                        .map(|spans| spans.iter().copied().filter(|span| span.label == *label).collect::<Vec<_>>());
+                    let [found, wanted] = [&found, &wanted].map(|spans| {
+                        spans.iter().copied().filter(|span| span.label == *label).collect::<Vec<_>>()
+                    });
                     let mut of_label = SpanOutcomes::default();
                     self.match_spans(criterion, document, &found, &wanted, &mut of_label);
                     let counts = report.labels.entry((*label).to_owned()).or_default();

@@ -107,7 +107,8 @@ impl TaggingConfig {
                 let pair = [predicted.as_ref(), wanted.as_ref()];
                 tokens += 1;
                 equal += u64::from(pair[0] == pair[1]);
-                foreign_tags += pair.iter().filter(|tag| lenient::is_foreign(tag, self.position)).count() as u64;
+                foreign_tags +=
+                    pair.iter().filter(|tag| lenient::is_foreign(tag, self.position)).count() as u64;
             }
         }
         let found = self.spans(predictions)?;

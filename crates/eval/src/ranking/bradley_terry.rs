@@ -209,8 +209,11 @@ pub(super) fn check(battles: usize, resamples: usize) -> Result<u32, EvalError> 
     if battles == 0 {
         return Err(EvalError::Empty { metric: METRIC });
     }
-    let refuse = |option, found: usize, wanted| {
-        EvalError::Option { metric: METRIC, option, found: found.to_string(), wanted }
+    let refuse = |option, found: usize, wanted| EvalError::Option {
+        metric: METRIC,
+        option,
+        found: found.to_string(),
+        wanted,
     };
     if resamples == 0 {
         return Err(refuse("resamples", 0, "at least 1"));
@@ -248,11 +251,8 @@ impl Pairs {
             if *weight == 0.0 || first == second {
                 continue;
             }
-            let (key, score) = if first < second {
-                ((*first, *second), *score)
-            } else {
-                ((*second, *first), 1.0 - score)
-            };
+            let (key, score) =
+                if first < second { ((*first, *second), *score) } else { ((*second, *first), 1.0 - score) };
             let sum = sums.entry(key).or_default();
             sum.0 += weight;
             sum.1 += weight * score;

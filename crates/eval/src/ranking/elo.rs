@@ -86,11 +86,7 @@ impl EloConfig {
         Ok(field.names.into_iter().zip(ratings.into_iter().zip(drawn).map(estimate)).collect())
     }
 
-    fn run<'a>(
-        &self,
-        field: &Field,
-        battles: impl Iterator<Item = &'a (usize, usize, f64)>,
-    ) -> Vec<f64> {
+    fn run<'a>(&self, field: &Field, battles: impl Iterator<Item = &'a (usize, usize, f64)>) -> Vec<f64> {
         let mut ratings = vec![START; field.names.len()];
         for (first, second, score) in battles {
             let odds = ((ratings[*second] - ratings[*first]) * std::f64::consts::LN_10 / SCALE).exp();

@@ -41,8 +41,7 @@ impl Mt19937 {
         };
         for round in 0..SIZE {
             let position = round % key.len();
-            state[at] =
-                mixed(state, at, 1_664_525).wrapping_add(key[position]).wrapping_add(position as u32);
+            state[at] = mixed(state, at, 1_664_525).wrapping_add(key[position]).wrapping_add(position as u32);
             advance(state, &mut at);
         }
         for _ in 1..SIZE {

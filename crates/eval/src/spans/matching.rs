@@ -78,8 +78,8 @@ impl SpanConfig {
     ) -> Vec<Option<(Verdict, usize)>> {
         let mut free = vec![true; wanted.len()];
         let partner = |found: &&Span| {
-            let rated = wanted.iter().enumerate().filter(|(index, _)| free[*index]).filter_map(
-                |(index, wanted)| {
+            let rated =
+                wanted.iter().enumerate().filter(|(index, _)| free[*index]).filter_map(|(index, wanted)| {
                     let verdict = self.verdict(criterion, found, wanted)?;
                     // Among wanted spans of the right label the one with the closest bounds is taken.
                     let distance = match (criterion, verdict) {
@@ -87,8 +87,7 @@ impl SpanConfig {
                         _ => 0,
                     };
                     Some((verdict, distance, index))
-                },
-            );
+                });
             let best = rated.min();
             if let Some((_, _, index)) = best {
                 free[index] = false;

@@ -1,7 +1,7 @@
 //! Entities by CoNLL's rules, which need no scheme.
 
-use super::scheme::TagPosition;
 use super::TagSpan;
+use super::scheme::TagPosition;
 use crate::error::EvalError;
 
 /// Splits a tag into its letter and its type.

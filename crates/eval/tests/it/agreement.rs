@@ -6,7 +6,6 @@ use burnisher_eval::{
 };
 use proptest::prelude::*;
 
-
 use crate::{close, fixture, list, number};
 
 #[test]
@@ -17,7 +16,8 @@ fn kappas_match() {
     let cases = list(&data["cohen"]);
     assert_eq!(cases.len(), 6);
     for (index, case) in cases.iter().enumerate() {
-        let ratings = |name: &str| -> Vec<u64> { list(&case[name]).iter().map(|r| r.as_u64().unwrap()).collect() };
+        let ratings =
+            |name: &str| -> Vec<u64> { list(&case[name]).iter().map(|r| r.as_u64().unwrap()).collect() };
         let weighted = [
             (KappaWeights::Unweighted, "kappa"),
             (KappaWeights::Linear, "linear"),
@@ -138,4 +138,3 @@ proptest! {
         }
     }
 }
-

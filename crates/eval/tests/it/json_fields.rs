@@ -41,14 +41,18 @@ fn every_value_is_counted_and_every_mistake_has_a_place() {
 #[test]
 fn a_set_has_micro_macro_and_whole_answers() {
     let references = [json!({"a": 1, "b": "x"}), json!({"a": 2})];
-    let report =
-        JsonFieldConfig::new().score(&["So: ```json\n{\"a\": 1, \"b\": \"x\"}\n```", "none"], &references).unwrap();
+    let report = JsonFieldConfig::new()
+        .score(&["So: ```json\n{\"a\": 1, \"b\": \"x\"}\n```", "none"], &references)
+        .unwrap();
     assert_eq!(report.unparsable, [1]);
     assert_eq!(report.micro.counts, EntityCounts { tp: 2, fp: 0, fn_: 1 });
     assert_eq!((report.exact, report.fields["a"].recall, report.fields["b"].f1), (50.0, 50.0, 100.0));
     assert!((report.macro_f1 - (200.0 / 3.0 + 100.0) / 2.0).abs() < 1e-9);
     let error = JsonFieldConfig::new().with_number_tolerance(-1.0).score(&["{}"], &[json!({})]).unwrap_err();
-    assert_eq!(error.to_string(), "json fields: found number_tolerance = -1, wanted a finite number of at least 0");
+    assert_eq!(
+        error.to_string(),
+        "json fields: found number_tolerance = -1, wanted a finite number of at least 0"
+    );
 }
 
 proptest! {
@@ -71,7 +75,8 @@ proptest! {
 }
 
 fn value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![Just(Value::Null), (0..3).prop_map(|n| json!(n)), "[ab]{0,2}".prop_map(|s| json!(s))];
+    let leaf =
+        prop_oneof![Just(Value::Null), (0..3).prop_map(|n| json!(n)), "[ab]{0,2}".prop_map(|s| json!(s))];
     leaf.prop_recursive(3, 16, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),

@@ -1,8 +1,8 @@
 //! SQuAD and exact match against the official formulas and lm-eval 0.4.13.
 
 use burnisher_eval::{
-    ExactMatchConfig, answer_exact_match, answer_exact_match_v2, answer_f1, answer_f1_v2, normalize_answer, squad,
-    squad_v2,
+    ExactMatchConfig, answer_exact_match, answer_exact_match_v2, answer_f1, answer_f1_v2, normalize_answer,
+    squad, squad_v2,
 };
 use serde_json::Value;
 
@@ -54,7 +54,10 @@ fn squad_v2_scores_match_item_by_item_and_together() {
     }
     let score = squad_v2(&predictions, &references).unwrap();
     let wanted = &data["aggregate"];
-    assert!((score.all.exact_match - number(&wanted["em_v2"])).abs() <= 1e-9, "{score:?} instead of {wanted}");
+    assert!(
+        (score.all.exact_match - number(&wanted["em_v2"])).abs() <= 1e-9,
+        "{score:?} instead of {wanted}"
+    );
     assert!((score.all.f1 - number(&wanted["f1_v2"])).abs() <= 1e-9, "{score:?} instead of {wanted}");
     let parts = [score.has_answer.unwrap(), score.no_answer.unwrap()];
     assert_eq!(parts[0].count + parts[1].count, predictions.len());

@@ -38,7 +38,9 @@ fn bradley_terry_matches() {
     for system in &ratings.systems {
         let wanted = number(&data["bt"][&system.name]);
         assert!((system.rating - wanted).abs() <= 1e-2, "{system:?} instead of {wanted}");
-        for (got, wanted) in system.quantiles.unwrap().iter().zip(list(&data["bt_bootstrap_50_seed0"][&system.name])) {
+        for (got, wanted) in
+            system.quantiles.unwrap().iter().zip(list(&data["bt_bootstrap_50_seed0"][&system.name]))
+        {
             assert!((got - number(wanted)).abs() <= 1e-2, "{system:?} instead of {wanted}");
         }
     }

@@ -131,8 +131,7 @@ fn check_paired<M: CorpusMetric>(
         other => panic!("test {other}"),
     };
     assert_eq!(signature.with_seed(seed).to_string(), text(&run["signatures"][name]), "{what}");
-    let statistics =
-        |predictions: &[&str]| SegmentStatistics::new(metric, predictions, &references).unwrap();
+    let statistics = |predictions: &[&str]| SegmentStatistics::new(metric, predictions, &references).unwrap();
     let result = config
         .with_trials(trials)
         .with_confidence_resamples(resamples)

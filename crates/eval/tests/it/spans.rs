@@ -29,7 +29,11 @@ fn counts_and_outcomes_match() {
             check_counts(&report.overall[&criterion], &case["overall"][name], &what);
             check_outcomes(&report.outcomes[&criterion], &case["overall_indices"][name], &what);
             for (label, counts) in &report.labels {
-                check_counts(&counts[&criterion], &case["entities"][label][name], &format!("{what}, {label}"));
+                check_counts(
+                    &counts[&criterion],
+                    &case["entities"][label][name],
+                    &format!("{what}, {label}"),
+                );
             }
         }
     }
@@ -87,9 +91,8 @@ proptest! {
 }
 
 fn some_spans() -> impl Strategy<Value = Vec<Span>> {
-    let span = (0..12usize, 1..5usize, "[AB]").prop_map(|(start, length, label)| {
-        Span::new(label, start, start + length)
-    });
+    let span = (0..12usize, 1..5usize, "[AB]")
+        .prop_map(|(start, length, label)| Span::new(label, start, start + length));
     prop::collection::vec(span, 0..6)
 }
 

@@ -1,8 +1,8 @@
 //! Standard errors against lm-eval 0.4.13, McNemar's test against statsmodels 0.15, BCa by its laws.
 
 use burnisher_eval::{
-    BootstrapConfig, IntervalMethod, McNemar, Resample, bootstrap, bootstrap_stderr, mcnemar, mean, mean_stderr,
-    paired_bootstrap, pooled_stderr,
+    BootstrapConfig, IntervalMethod, McNemar, Resample, bootstrap, bootstrap_stderr, mcnemar, mean,
+    mean_stderr, paired_bootstrap, pooled_stderr,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -91,8 +91,7 @@ fn bca_moves_against_the_skew_and_is_the_percentile_interval_without() {
     assert!(bca.interval[0] > plain.interval[0] && bca.interval[1] > plain.interval[1], "{plain:?} {bca:?}");
     let constant = bootstrap(&[2.0; 9], &config.with_method(IntervalMethod::Bca), mean).unwrap();
     assert_eq!(constant.interval, [2.0, 2.0]);
-    let paired =
-        paired_bootstrap(&skewed, &skewed, &config.with_method(IntervalMethod::Bca), mean).unwrap();
+    let paired = paired_bootstrap(&skewed, &skewed, &config.with_method(IntervalMethod::Bca), mean).unwrap();
     assert_eq!((paired.difference.interval, paired.base), ([0.0, 0.0], bca));
 }
 

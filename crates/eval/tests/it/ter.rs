@@ -16,7 +16,13 @@ fn tokens_match() {
     for run in runs {
         let ter = config(&run["options"]).init();
         for (item, wanted) in items.iter().zip(list(&run["outputs"])) {
-            assert_eq!(ter.tokenize(text(&item["hyp"])), text(wanted), "{} with {}", item["id"], run["options"]);
+            assert_eq!(
+                ter.tokenize(text(&item["hyp"])),
+                text(wanted),
+                "{} with {}",
+                item["id"],
+                run["options"]
+            );
         }
     }
 }
