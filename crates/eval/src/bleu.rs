@@ -3,15 +3,18 @@
 mod config;
 mod tokenize;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::AddAssign;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use self::config::{BleuConfig, Smoothing};
 pub use self::tokenize::BleuTokenizer;
 use crate::error::{EvalError, check_references};
+use crate::interner::Interner;
+use crate::ngrams::{clipped_matches, total};
+use crate::signature::{Signature, case, yes_no};
 use crate::text::{is_space, words};
 
 const METRIC: &str = "bleu";
@@ -61,20 +64,26 @@ pub struct BleuScore {
     pub reference_length: u64,
 }
 
+impl BleuScore {
+    /// What follows the score in sacrebleu's line: `82.9/70.1/56.7/48.3 (BP = 1.000 ratio = 1.000 hyp_len = 117
+    /// ref_len = 117)`.
+    pub fn details(&self) -> String {
+        let precisions: Vec<String> = self.precisions.iter().map(|p| format!("{p:.1}")).collect();
+        let (hypothesis, reference) = (self.prediction_length, self.reference_length);
+        let ratio = if reference == 0 { 0.0 } else { hypothesis as f64 / reference as f64 };
+        format!(
+            "{} (BP = {:.3} ratio = {ratio:.3} hyp_len = {hypothesis} ref_len = {reference})",
+            precisions.join("/"),
+            self.brevity_penalty,
+        )
+    }
+}
+
 impl fmt::Display for BleuScore {
     /// sacrebleu's line: `BLEU = 63.15 82.9/70.1/56.7/48.3 (BP = 1.000 ratio = 1.000 hyp_len = 117 ref_len =
     /// 117)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let precisions: Vec<String> = self.precisions.iter().map(|p| format!("{p:.1}")).collect();
-        let (hypothesis, reference) = (self.prediction_length, self.reference_length);
-        let ratio = if reference == 0 { 0.0 } else { hypothesis as f64 / reference as f64 };
-        write!(
-            f,
-            "BLEU = {:.2} {} (BP = {:.3} ratio = {ratio:.3} hyp_len = {hypothesis} ref_len = {reference})",
-            self.score,
-            precisions.join("/"),
-            self.brevity_penalty,
-        )
+        write!(f, "BLEU = {:.2} {}", self.score, self.details())
     }
 }
 
@@ -91,15 +100,16 @@ impl Bleu {
     /// Without references nothing matches and the reference length is 0.
     pub fn counts<R: AsRef<str>>(&self, prediction: &str, references: &[R]) -> BleuCounts {
         let prediction = self.prepare(prediction);
-        let prediction: Vec<&str> = words(&prediction).collect();
         let references: Vec<String> =
             references.iter().map(|reference| self.prepare(reference.as_ref())).collect();
-        let references: Vec<Vec<&str>> =
-            references.iter().map(|reference| words(reference).collect()).collect();
+        let mut interner = Interner::default();
+        let prediction = interner.numbers(words(&prediction));
+        let references: Vec<Vec<u32>> =
+            references.iter().map(|reference| interner.numbers(words(reference))).collect();
 
-        let orders = 1..=self.config.max_order;
-        let matches = orders.clone().map(|order| shared(&prediction, &references, order)).collect();
-        let totals = orders.map(|order| (prediction.len() + 1).saturating_sub(order) as u64).collect();
+        let slices: Vec<&[u32]> = references.iter().map(Vec::as_slice).collect();
+        let matches = clipped_matches(&prediction, &slices, self.config.max_order);
+        let totals = (1..=self.config.max_order).map(|order| total(prediction.len(), order)).collect();
         let closest =
             references.iter().map(Vec::len).min_by_key(|length| (length.abs_diff(prediction.len()), *length));
         BleuCounts {
@@ -147,15 +157,20 @@ impl Bleu {
     ///
     /// # Errors
     /// No examples, not equally many predictions and reference lists, an empty reference list.
-    pub fn corpus<P: AsRef<str>, R: AsRef<str>>(
+    pub fn corpus<P: AsRef<str> + Sync, R: AsRef<str> + Sync>(
         &self,
         predictions: &[P],
         references: &[Vec<R>],
     ) -> Result<BleuScore, EvalError> {
         check_references(METRIC, predictions.len(), references)?;
+        let counts: Vec<BleuCounts> = predictions
+            .par_iter()
+            .zip(references)
+            .map(|(prediction, references)| self.counts(prediction.as_ref(), references))
+            .collect();
         let mut sum = BleuCounts::default();
-        for (prediction, references) in predictions.iter().zip(references) {
-            sum += &self.counts(prediction.as_ref(), references);
+        for counts in &counts {
+            sum += counts;
         }
         Ok(self.score(&sum))
     }
@@ -167,18 +182,16 @@ impl Bleu {
 
     /// sacrebleu's signature of these options for these references, such as
     /// `nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0`.
-    pub fn signature<R>(&self, references: &[Vec<R>]) -> String {
-        let first = references.first().map_or(0, Vec::len);
-        let number = match references.iter().all(|list| list.len() == first) {
-            true => first.to_string(),
-            false => "var".to_owned(),
-        };
+    pub fn signature<R>(&self, references: &[Vec<R>]) -> Signature {
         let BleuConfig { lowercase, effective_order, tokenizer, smoothing, .. } = &self.config;
-        format!(
-            "nrefs:{number}|case:{}|eff:{}|tok:{}|smooth:{smoothing}|version:2.6.0",
-            if *lowercase { "lc" } else { "mixed" },
-            if *effective_order { "yes" } else { "no" },
-            tokenizer.name(),
+        Signature::new(
+            references,
+            [
+                ("case", "c", case(*lowercase)),
+                ("eff", "e", yes_no(*effective_order)),
+                ("tok", "tok", tokenizer.name().to_owned()),
+                ("smooth", "s", smoothing.to_string()),
+            ],
         )
     }
 
@@ -246,27 +259,4 @@ fn brevity_penalty(prediction: u64, reference: u64) -> f64 {
         _ if prediction < reference => (1.0 - reference as f64 / prediction as f64).exp(),
         _ => 1.0,
     }
-}
-
-/// N-grams of the prediction that a reference has.
-fn shared(prediction: &[&str], references: &[Vec<&str>], order: usize) -> u64 {
-    let mut wanted: HashMap<&[&str], u64> = HashMap::new();
-    for reference in references {
-        for (gram, count) in n_grams(reference, order) {
-            let most = wanted.entry(gram).or_default();
-            *most = count.max(*most);
-        }
-    }
-    n_grams(prediction, order)
-        .iter()
-        .map(|(gram, count)| wanted.get(gram).copied().unwrap_or(0).min(*count))
-        .sum()
-}
-
-fn n_grams<'a, 'b>(words: &'a [&'b str], order: usize) -> HashMap<&'a [&'b str], u64> {
-    let mut counts = HashMap::new();
-    for gram in words.windows(order) {
-        *counts.entry(gram).or_default() += 1;
-    }
-    counts
 }

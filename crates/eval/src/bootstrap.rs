@@ -1,12 +1,29 @@
 //! Error bars by drawing examples with replacement, for one system and for the difference of two.
 
+mod bca;
+mod stderr;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::stderr::{bootstrap_stderr, mean_stderr, pooled_stderr};
 use crate::error::{EvalError, check_systems};
 
 const METRIC: &str = "bootstrap";
 
-/// How examples are drawn. The default is 1000 resamples, 95 %, seed 0.
+/// Which resampled values bound an interval.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum IntervalMethod {
+    /// The quantiles themselves (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13).
+    #[default]
+    Percentile,
+    /// BCa: quantiles moved for bias and acceleration (the same book, chapter 14). Better for skewed statistics;
+    /// also computes the statistic once without each example.
+    Bca,
+}
+
+/// How examples are drawn. The default is 1000 resamples, 95 %, percentiles, seed 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -17,11 +34,13 @@ pub struct BootstrapConfig {
     pub confidence: f64,
     /// Same seed, same resamples, on every machine.
     pub seed: u64,
+    /// Which resampled values bound the interval.
+    pub method: IntervalMethod,
 }
 
 impl Default for BootstrapConfig {
     fn default() -> Self {
-        Self { resamples: 1000, confidence: 0.95, seed: 0 }
+        Self { resamples: 1000, confidence: 0.95, seed: 0, method: IntervalMethod::Percentile }
     }
 }
 
@@ -49,6 +68,12 @@ impl BootstrapConfig {
         self
     }
 
+    /// Bounds intervals this way.
+    pub fn with_method(mut self, method: IntervalMethod) -> Self {
+        self.method = method;
+        self
+    }
+
     fn check(&self) -> Result<(), EvalError> {
         let refuse = |option, found, wanted| Err(EvalError::Option { metric: METRIC, option, found, wanted });
         if self.resamples == 0 {
@@ -65,7 +90,7 @@ impl BootstrapConfig {
     }
 }
 
-/// A statistic of a set of examples with its percentile interval.
+/// A statistic of a set of examples with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The statistic of the examples themselves.
@@ -125,9 +150,9 @@ pub fn mean(values: Resample<'_, f64>) -> f64 {
 ///
 /// `examples` holds what the statistic needs of each example: numbers for a mean,
 /// [`EntityCounts`](crate::EntityCounts) for F1, [`BleuCounts`](crate::BleuCounts) for BLEU,
-/// [`TextLoss`](crate::TextLoss) for perplexity. The interval is the percentile interval of Efron and
-/// Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13, with linear interpolation. It is too
-/// narrow for few examples (below about 30) and has no width for one.
+/// [`TextLoss`](crate::TextLoss) for perplexity. The interval is that of
+/// [`IntervalMethod`], with linear interpolation. It is too narrow for few examples (below about 30) and has no
+/// width for one.
 ///
 /// # Errors
 /// No examples or more than 2³², no resamples, a confidence outside 0..1, a statistic that is not finite.
@@ -144,7 +169,10 @@ pub fn bootstrap<S>(
         }
         Ok(value)
     })?;
-    Ok(estimate(value, values, config))
+    let left_out = leave_one_out(examples.len(), config, |indices| {
+        finite(statistic(Resample { examples, indices: indices.iter() }), None)
+    })?;
+    Ok(estimate(value, values, &left_out, config))
 }
 
 /// The values of a statistic for two systems, the difference, their intervals, and a two-sided p-value.
@@ -178,12 +206,41 @@ pub fn paired_bootstrap<S>(
     let differences: Vec<f64> = tuneds.iter().zip(&bases).map(|(tuned, base)| tuned - base).collect();
     let middle = differences.iter().sum::<f64>() / differences.len() as f64;
     let extreme = differences.iter().filter(|d| (*d - middle).abs() >= observed.abs()).count();
+    let [base_without, tuned_without] = [base, tuned].map(|examples| {
+        leave_one_out(examples.len(), config, |indices| {
+            finite(statistic(Resample { examples, indices: indices.iter() }), None)
+        })
+    });
+    let (base_without, tuned_without) = (base_without?, tuned_without?);
+    let without: Vec<f64> =
+        tuned_without.iter().zip(&base_without).map(|(tuned, base)| tuned - base).collect();
     Ok(PairedEstimate {
-        base: estimate(base_value, bases, config),
-        tuned: estimate(tuned_value, tuneds, config),
+        base: estimate(base_value, bases, &base_without, config),
+        tuned: estimate(tuned_value, tuneds, &tuned_without, config),
         p_value: (extreme + 1) as f64 / (differences.len() + 1) as f64,
-        difference: estimate(observed, differences, config),
+        difference: estimate(observed, differences, &without, config),
     })
+}
+
+/// The statistic without each example in turn, where the method asks for it and there are two examples.
+fn leave_one_out(
+    examples: usize,
+    config: &BootstrapConfig,
+    measure: impl Fn(&[u32]) -> Result<f64, EvalError>,
+) -> Result<Vec<f64>, EvalError> {
+    if config.method != IntervalMethod::Bca || examples < 2 {
+        return Ok(Vec::new());
+    }
+    let mut indices: Vec<u32> = (1..examples as u32).collect();
+    let mut values = Vec::with_capacity(examples);
+    for left_out in 0..examples {
+        values.push(measure(&indices)?);
+        // Behind `left_out` the next one is missing, and this one comes in.
+        if let Some(index) = indices.get_mut(left_out) {
+            *index = left_out as u32;
+        }
+    }
+    Ok(values)
 }
 
 /// The mean of numbers and its interval.
@@ -239,14 +296,18 @@ fn finite(value: f64, place: Option<usize>) -> Result<f64, EvalError> {
     Err(EvalError::Statistic { place, value })
 }
 
-fn estimate(value: f64, mut values: Vec<f64>, config: &BootstrapConfig) -> Estimate {
+fn estimate(value: f64, mut values: Vec<f64>, left_out: &[f64], config: &BootstrapConfig) -> Estimate {
     values.sort_by(f64::total_cmp);
     let tail = (1.0 - config.confidence) / 2.0;
-    Estimate { value, interval: [quantile(&values, tail), quantile(&values, 1.0 - tail)] }
+    let levels = match config.method {
+        IntervalMethod::Bca if !left_out.is_empty() => bca::levels(value, &values, left_out, tail),
+        _ => [tail, 1.0 - tail],
+    };
+    Estimate { value, interval: levels.map(|level| quantile(&values, level)) }
 }
 
 /// Linear interpolation between the two nearest ranks, NumPy's default.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let position = q * (sorted.len() - 1) as f64;
     let (low, high) = (sorted[position.floor() as usize], sorted[position.ceil() as usize]);
     low + (high - low) * position.fract()

@@ -8,7 +8,8 @@ use std::ops::{Add, AddAssign};
 
 use serde::{Deserialize, Serialize};
 
-use self::parse::{Pairs, find_object, pairs};
+pub(crate) use self::parse::find_object;
+use self::parse::{Pairs, pairs};
 use crate::error::{EvalError, check_references};
 
 const METRIC: &str = "entities";

@@ -64,6 +64,14 @@ pub enum EvalError {
         /// What the parser says about it.
         source: Box<regex::Error>,
     },
+    /// A pattern of an answer is not a regular expression.
+    #[error("answer filter: pattern `{pattern}` is not a regular expression")]
+    AnswerPattern {
+        /// The beginning of the pattern.
+        pattern: String,
+        /// What the parser says about it.
+        source: Box<regex::Error>,
+    },
     /// An option lies outside its range.
     #[error("{metric}: found {option} = {found}, wanted {wanted}")]
     Option {
@@ -151,6 +159,46 @@ pub enum EvalError {
         metric: &'static str,
         /// The base loss in nats per token.
         loss: f64,
+    },
+    /// A tag that the scheme does not have.
+    #[error("tagging: token {token} of sentence {sentence} has the tag `{found}`, wanted {wanted}")]
+    Tag {
+        /// Position of the sentence, from 0.
+        sentence: usize,
+        /// Position of the token, from 0.
+        token: usize,
+        /// The tag found.
+        found: String,
+        /// The tags allowed.
+        wanted: &'static str,
+    },
+    /// A sentence is tagged at another length than its reference.
+    #[error(
+        "{metric}: sentence {sentence} has {predictions} predicted and {references} reference tags, wanted equally many"
+    )]
+    SentenceLength {
+        /// Name of the metric.
+        metric: &'static str,
+        /// Position of the sentence, from 0.
+        sentence: usize,
+        /// Number of predicted tags.
+        predictions: usize,
+        /// Number of reference tags.
+        references: usize,
+    },
+    /// A value of the input lies outside what the metric can take.
+    #[error("{metric}: {what} {index} is {found}, wanted {wanted}")]
+    Value {
+        /// Name of the metric.
+        metric: &'static str,
+        /// What the value belongs to, such as `example` or `item`.
+        what: &'static str,
+        /// Its position, from 0.
+        index: usize,
+        /// The value found.
+        found: String,
+        /// The values allowed.
+        wanted: &'static str,
     },
     /// A free field would hide one of the report's own.
     #[error("report: found a field named `{name}`, wanted a name other than {reserved}")]

@@ -67,6 +67,38 @@ pub fn bits_per_byte(texts: &[TextLoss]) -> Result<f64, EvalError> {
     Ok(sum / (std::f64::consts::LN_2 * bytes as f64))
 }
 
+/// exp(Σ losses / Σ weights) of (loss, weight) pairs: with numbers of words or bytes as weights it is lm-eval
+/// 0.4.13's `word_perplexity` or `byte_perplexity`; [`lm_eval_words`] counts words as it does.
+///
+/// # Errors
+/// No texts, a loss that is not finite, weights that do not add up to more than 0.
+pub fn weighted_perplexity(texts: &[(f64, f64)]) -> Result<f64, EvalError> {
+    const METRIC: &str = "weighted perplexity";
+    if texts.is_empty() {
+        return Err(EvalError::Empty { metric: METRIC });
+    }
+    if let Some((index, text)) = texts.iter().enumerate().find(|(_, text)| !text.0.is_finite()) {
+        return Err(EvalError::NonFinite { metric: METRIC, index, value: text.0 });
+    }
+    let (loss, weight) = texts.iter().fold((0.0, 0.0), |sum, text| (sum.0 + text.0, sum.1 + text.1));
+    if !(weight > 0.0 && weight.is_finite()) {
+        let (option, found) = ("sum of weights", weight.to_string());
+        return Err(EvalError::Option { metric: METRIC, option, found, wanted: "a number above 0" });
+    }
+    Ok((loss / weight).exp())
+}
+
+/// The words of a text as lm-eval counts them, `len(re.split(r"\s+", text))`: white space at an end adds an empty
+/// word, and an empty text is one.
+pub fn lm_eval_words(text: &str) -> usize {
+    let inside = crate::text::words(text).count();
+    let ends = [text.chars().next(), text.chars().next_back()];
+    match inside {
+        0 => 1 + usize::from(!text.is_empty()),
+        _ => inside + ends.into_iter().flatten().filter(|c| crate::text::is_space(*c)).count(),
+    }
+}
+
 pub(crate) fn check(metric: &'static str, texts: &[TextLoss]) -> Result<(), EvalError> {
     check_finite(metric, texts)?;
     match texts.iter().position(|text| text.tokens == 0) {

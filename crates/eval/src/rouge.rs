@@ -1,16 +1,21 @@
 //! ROUGE: shared n-grams and longest common subsequences.
 
+mod aggregate;
 mod lcs;
 mod tokenize;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use self::aggregate::{RougeAggregation, RougeInterval};
+use self::tokenize::Numbers;
 pub use self::tokenize::RougeTokenizer;
 use crate::error::{EvalError, check_references};
+use crate::ngrams::{clipped_matches, total};
 
 const METRIC: &str = "rouge";
 
@@ -172,25 +177,52 @@ impl Rouge {
 
     /// The scores of one prediction against one reference.
     pub fn score(&self, prediction: &str, reference: &str) -> BTreeMap<RougeType, RougeScore> {
-        let mut ids = HashMap::new();
-        let prediction = self.lines(prediction, &mut ids);
-        let reference = self.lines(reference, &mut ids);
+        let tokenizer = self.config.tokenizer;
+        let (prediction, reference) = (tokenizer.fold(prediction), tokenizer.fold(reference));
+        let mut numbers = Numbers::new(tokenizer, self.config.use_stemmer);
+        let (prediction, reference) = (numbers.lines(&prediction), numbers.lines(&reference));
         let (all_prediction, all_reference) = (prediction.concat(), reference.concat());
+        let longest = |rouge: &RougeType| if let RougeType::N(n) = rouge { *n } else { 0 };
+        // No order above the longer text has a match, however large the one asked for.
+        let most = self.config.types.iter().map(longest).max().unwrap_or(0);
+        let most = most.min(all_prediction.len().max(all_reference.len()));
+        let matches = clipped_matches(&all_prediction, &[&all_reference], most);
         let measure = |rouge: &RougeType| {
+            let (prediction_units, reference_units) = (all_prediction.len(), all_reference.len());
             let score = match rouge {
-                RougeType::N(n) => n_grams(&all_prediction, &all_reference, *n),
+                RougeType::N(n) => RougeScore::new(
+                    matches.get(n - 1).map_or(0, |count| *count as usize),
+                    total(prediction_units, *n) as usize,
+                    total(reference_units, *n) as usize,
+                ),
                 RougeType::L => {
                     let shared = lcs::length(&all_reference, &all_prediction);
-                    RougeScore::new(shared, all_prediction.len(), all_reference.len())
+                    RougeScore::new(shared, prediction_units, reference_units)
                 }
                 RougeType::Lsum => {
                     let shared = lcs::union_hits(&reference, &prediction);
-                    RougeScore::new(shared, all_prediction.len(), all_reference.len())
+                    RougeScore::new(shared, prediction_units, reference_units)
                 }
             };
             (*rouge, score)
         };
         self.config.types.iter().map(measure).collect()
+    }
+
+    /// The scores of many predictions, each against its best reference as in
+    /// [`score_multi`](Self::score_multi), in order.
+    ///
+    /// # Errors
+    /// No examples, not equally many predictions and reference lists, an empty reference list.
+    pub fn scores<P: AsRef<str> + Sync, R: AsRef<str> + Sync>(
+        &self,
+        predictions: &[P],
+        references: &[Vec<R>],
+    ) -> Result<Vec<BTreeMap<RougeType, RougeScore>>, EvalError> {
+        check_references(METRIC, predictions.len(), references)?;
+        let score =
+            |(prediction, references): (&P, &Vec<R>)| self.score_multi(prediction.as_ref(), references);
+        Ok(predictions.par_iter().zip(references).map(score).collect())
     }
 
     /// For each measure the score against the reference with the highest F1, the first of equals; all 0
@@ -217,15 +249,14 @@ impl Rouge {
     ///
     /// # Errors
     /// No examples, not equally many predictions and reference lists, an empty reference list.
-    pub fn corpus<P: AsRef<str>, R: AsRef<str>>(
+    pub fn corpus<P: AsRef<str> + Sync, R: AsRef<str> + Sync>(
         &self,
         predictions: &[P],
         references: &[Vec<R>],
     ) -> Result<BTreeMap<RougeType, RougeScore>, EvalError> {
-        check_references(METRIC, predictions.len(), references)?;
         let mut sums: BTreeMap<RougeType, RougeScore> = BTreeMap::new();
-        for (prediction, references) in predictions.iter().zip(references) {
-            for (rouge, score) in self.score_multi(prediction.as_ref(), references) {
+        for scores in self.scores(predictions, references)? {
+            for (rouge, score) in scores {
                 let sum = sums.entry(rouge).or_default();
                 sum.precision += score.precision;
                 sum.recall += score.recall;
@@ -242,31 +273,6 @@ impl Rouge {
         }
         Ok(sums)
     }
-
-    /// The tokens of each line as numbers, equal where the tokens are.
-    fn lines(&self, text: &str, ids: &mut HashMap<String, u32>) -> Vec<Vec<u32>> {
-        let mut number = |token| {
-            let next = ids.len() as u32;
-            *ids.entry(token).or_insert(next)
-        };
-        text.split('\n').map(|line| self.tokenize(line).into_iter().map(&mut number).collect()).collect()
-    }
-}
-
-fn n_grams(prediction: &[u32], reference: &[u32], n: usize) -> RougeScore {
-    let mut left: HashMap<&[u32], usize> = HashMap::new();
-    for gram in reference.windows(n) {
-        *left.entry(gram).or_default() += 1;
-    }
-    let mut shared = 0;
-    for gram in prediction.windows(n) {
-        if let Some(count) = left.get_mut(gram).filter(|count| **count > 0) {
-            *count -= 1;
-            shared += 1;
-        }
-    }
-    let grams = |tokens: &[u32]| (tokens.len() + 1).saturating_sub(n);
-    RougeScore::new(shared, grams(prediction), grams(reference))
 }
 
 #[cfg(test)]

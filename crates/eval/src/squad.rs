@@ -1,9 +1,12 @@
-//! SQuAD v1.1: exact match and token F1 over normalised answers.
+//! SQuAD: exact match and token F1 over normalised answers.
+
+mod v2;
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::v2::{SquadPart, SquadV2Score, answer_exact_match_v2, answer_f1_v2, squad_v2};
 use crate::error::{EvalError, check_references};
 use crate::text::collapse;
 

@@ -12,5 +12,12 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// The words joined by single spaces.
 pub(crate) fn collapse(text: &str) -> String {
-    words(text).collect::<Vec<_>>().join(" ")
+    let mut out = String::with_capacity(text.len());
+    for word in words(text) {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    out
 }

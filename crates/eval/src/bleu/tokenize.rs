@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use crate::punctuation::{split_stops, split_symbols};
 use crate::text::{collapse, is_space};
 
 /// How a segment becomes words for BLEU, named as in sacrebleu.
@@ -32,17 +33,6 @@ type Rules = LazyLock<Vec<(Regex, &'static str)>>;
 fn rules(rows: &[(&str, &'static str)]) -> Vec<(Regex, &'static str)> {
     rows.iter().map(|(find, put)| (Regex::new(find).expect("a constant pattern"), *put)).collect()
 }
-
-/// sacrebleu 2.6.0, `tokenizer_re`: most ASCII punctuation; full stop and comma unless between digits; a dash
-/// after a digit.
-static WESTERN: Rules = LazyLock::new(|| {
-    rules(&[
-        (r"([\{-~\[-` -\&\(-\+:-@/])", " $1 "),
-        (r"([^0-9])([.,])", "$1 $2 "),
-        (r"([.,])([^0-9])", " $1 $2"),
-        (r"([0-9])(-)", "$1 $2 "),
-    ])
-});
 
 /// sacrebleu 2.6.0, `tokenizer_intl`: punctuation unless between digits, and symbols.
 static INTERNATIONAL: Rules = LazyLock::new(|| {
@@ -102,7 +92,7 @@ impl BleuTokenizer {
                         text = text.replace(entity, character);
                     }
                 }
-                apply(&WESTERN, &format!(" {text} "))
+                western(&format!(" {text} "))
             }
             Self::Intl => apply(&INTERNATIONAL, segment),
             Self::Char => {
@@ -124,10 +114,15 @@ impl BleuTokenizer {
                         out.push(c);
                     }
                 }
-                apply(&WESTERN, &out)
+                western(&out)
             }
         }
     }
+}
+
+/// sacrebleu 2.6.0, `tokenizer_re`.
+fn western(text: &str) -> String {
+    collapse(&split_stops(&split_symbols(text)))
 }
 
 fn apply(rules: &[(Regex, &'static str)], text: &str) -> String {

@@ -13,7 +13,7 @@ pub(super) type Pairs = BTreeMap<(String, String), usize>;
 ///
 /// A piece between balanced braces that is no JSON is skipped whole, and an object that is cut off ends the
 /// search: what it has inside is not the answer.
-pub(super) fn find_object(text: &str) -> Option<Map<String, Value>> {
+pub(crate) fn find_object(text: &str) -> Option<Map<String, Value>> {
     let mut rest = text;
     while let Some(start) = rest.find('{') {
         rest = &rest[start..];

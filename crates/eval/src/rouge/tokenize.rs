@@ -1,10 +1,13 @@
 //! From a text to ROUGE's tokens.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use crate::interner::Interner;
 use crate::porter::porter_stem;
 use crate::text::words;
 
@@ -31,23 +34,83 @@ static UNICODE: LazyLock<Regex> = LazyLock::new(|| {
 
 impl RougeTokenizer {
     pub(crate) fn tokens(self, text: &str, stem: bool) -> Vec<String> {
-        // rouge_score leaves words of up to three characters alone.
-        let finish = |word: &str| match stem && word.len() > 3 {
-            true => porter_stem(word),
-            false => word.to_owned(),
-        };
+        let text = self.fold(text);
+        let mut tokens = Vec::new();
+        self.split(&text, |word| tokens.push(if self.stems(stem) { stem_of(word) } else { word.to_owned() }));
+        tokens
+    }
+
+    /// The text as it is split: in lower case where the tokenizer ignores case.
+    pub(super) fn fold(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Self::Ascii | Self::Unicode => Cow::Owned(text.to_lowercase()),
+            Self::Whitespace => Cow::Borrowed(text),
+        }
+    }
+
+    fn stems(self, asked: bool) -> bool {
+        asked && self != Self::Whitespace
+    }
+
+    fn split<'a>(self, text: &'a str, mut visit: impl FnMut(&'a str)) {
         match self {
             Self::Ascii => text
-                .to_lowercase()
                 .split(|c: char| !c.is_ascii_alphanumeric())
                 .filter(|word| !word.is_empty())
-                .map(finish)
-                .collect(),
-            Self::Unicode => {
-                UNICODE.find_iter(&text.to_lowercase()).map(|word| finish(word.as_str())).collect()
-            }
-            Self::Whitespace => words(text).map(str::to_owned).collect(),
+                .for_each(visit),
+            Self::Unicode => UNICODE.find_iter(text).for_each(|word| visit(word.as_str())),
+            Self::Whitespace => words(text).for_each(visit),
         }
+    }
+}
+
+/// rouge_score leaves words of up to three characters alone.
+fn stem_of(word: &str) -> String {
+    if word.len() > 3 { porter_stem(word) } else { word.to_owned() }
+}
+
+/// Tokens as numbers, equal where the tokens are. Every word is stemmed once.
+#[derive(Debug)]
+pub(super) struct Numbers<'a> {
+    tokenizer: RougeTokenizer,
+    words: Interner<'a>,
+    /// The number of the stem by the number of the word, when words are stemmed.
+    stem_of_word: Option<Vec<u32>>,
+    stems: HashMap<String, u32>,
+}
+
+impl<'a> Numbers<'a> {
+    pub(super) fn new(tokenizer: RougeTokenizer, stem: bool) -> Self {
+        Self {
+            tokenizer,
+            words: Interner::default(),
+            stem_of_word: tokenizer.stems(stem).then(Vec::new),
+            stems: HashMap::new(),
+        }
+    }
+
+    /// The tokens of each line of a folded text.
+    pub(super) fn lines(&mut self, text: &'a str) -> Vec<Vec<u32>> {
+        text.split('\n')
+            .map(|line| {
+                let mut numbers = Vec::new();
+                let tokenizer = self.tokenizer;
+                tokenizer.split(line, |word| numbers.push(self.number(word)));
+                numbers
+            })
+            .collect()
+    }
+
+    fn number(&mut self, word: &'a str) -> u32 {
+        let number = self.words.number(word);
+        let Some(stem_of_word) = &mut self.stem_of_word else {
+            return number;
+        };
+        if number as usize == stem_of_word.len() {
+            let next = self.stems.len() as u32;
+            stem_of_word.push(*self.stems.entry(stem_of(word)).or_insert(next));
+        }
+        stem_of_word[number as usize]
     }
 }
 

@@ -50,7 +50,10 @@ fn corpus_scores_match() {
             ["score", "counts", "totals", "precisions", "bp", "sys_len", "ref_len"].map(|name| &run[name]);
         check(&score, fields, &what);
         assert_eq!(score.to_string(), text(&run["format"]), "{what}");
-        assert_eq!(bleu.signature(&references), text(&run["signature"]), "{what}");
+        assert_eq!(format!("{:.4}", score.score), text(&run["format_width4"]), "{what}");
+        let signature = bleu.signature(&references);
+        assert_eq!(signature.to_string(), text(&run["signature"]), "{what}");
+        assert_eq!(signature.short(), text(&run["signature_short"]), "{what}");
     }
     assert_eq!(tried, 227);
 }

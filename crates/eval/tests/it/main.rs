@@ -1,15 +1,29 @@
 //! Integration tests against reference values of the Python tools (`docs/parity/README.md`).
 
+mod agreement;
+mod answers;
 mod bleu;
 mod bm25;
 mod bootstrap;
+mod calibration;
+mod chrf;
+mod classification;
 mod compare;
 mod entities;
 mod forgetting;
+mod json_fields;
+mod laws;
 mod perplexity;
 mod properties;
 mod qa;
+mod ranking;
+mod rng;
 mod rouge;
+mod significance;
+mod spans;
+mod statistics;
+mod tagging;
+mod ter;
 
 use std::path::Path;
 
@@ -28,6 +42,14 @@ fn fixture(name: &str) -> Option<Value> {
     };
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// A corpus of `bleu.json`: its system and its references, one list per segment.
+fn corpus<'a>(data: &'a Value, name: &str) -> (Vec<&'a str>, Vec<Vec<&'a str>>) {
+    let corpus = &data["corpora"][name];
+    let streams: Vec<Vec<Option<&str>>> =
+        list(&corpus["refs"]).iter().map(|refs| list(refs).iter().map(Value::as_str).collect()).collect();
+    (list(&corpus["sys"]).iter().map(text).collect(), burnisher_eval::reference_lists(&streams).unwrap())
 }
 
 #[track_caller]

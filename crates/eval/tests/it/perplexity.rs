@@ -1,6 +1,8 @@
 //! Perplexities and bits per byte against lm-eval 0.4.13 and Hugging Face evaluate.
 
-use burnisher_eval::{TextLoss, bits_per_byte, corpus_perplexity, mean_text_perplexity};
+use burnisher_eval::{
+    TextLoss, bits_per_byte, corpus_perplexity, lm_eval_words, mean_text_perplexity, weighted_perplexity,
+};
 
 use crate::{close, fixture, list, number, text};
 
@@ -29,4 +31,22 @@ fn perplexities_match_the_reference() {
     );
     close(bits, number(&corpus["bits_per_byte"]), "bits per byte");
     close(bits.exp2(), number(&corpus["byte_perplexity"]), "byte perplexity");
+
+    let weighted = |weight: fn(&str) -> usize| {
+        let pairs: Vec<(f64, f64)> = list(&data["docs"])
+            .iter()
+            .map(|doc| (-number(&doc["sum"]), weight(text(&doc["text"])) as f64))
+            .collect();
+        weighted_perplexity(&pairs).unwrap()
+    };
+    for doc in list(&data["docs"]) {
+        assert_eq!(Some(lm_eval_words(text(&doc["text"])) as u64), doc["words"].as_u64());
+    }
+    close(weighted(lm_eval_words), number(&corpus["word_perplexity"]), "word perplexity");
+    close(weighted(str::len), number(&corpus["byte_perplexity"]), "byte perplexity");
+    // lm-eval's `perplexity` takes a number per document, here the sums over 50.
+    let document: Vec<(f64, f64)> =
+        list(&data["docs"]).iter().map(|doc| (-number(&doc["sum"]) / 50.0, 1.0)).collect();
+    let wanted = &corpus["perplexity (lm_eval: exp(-mean of doc log-likelihoods))"];
+    close(weighted_perplexity(&document).unwrap(), number(wanted), "perplexity per document");
 }

@@ -1,6 +1,9 @@
-//! SQuAD v1.1 and exact match against the official formulas and lm-eval 0.4.13.
+//! SQuAD and exact match against the official formulas and lm-eval 0.4.13.
 
-use burnisher_eval::{ExactMatchConfig, answer_exact_match, answer_f1, normalize_answer, squad};
+use burnisher_eval::{
+    ExactMatchConfig, answer_exact_match, answer_exact_match_v2, answer_f1, answer_f1_v2, normalize_answer,
+    squad, squad_v2,
+};
 use serde_json::Value;
 
 use crate::{fixture, list, number, text};
@@ -34,6 +37,33 @@ fn squad_scores_match_item_by_item_and_together() {
     assert!((score.exact_match - number(&wanted["em"])).abs() <= 1e-9, "{score:?} instead of {wanted}");
     assert!((score.f1 - number(&wanted["f1_v1"])).abs() <= 1e-9, "{score:?} instead of {wanted}");
     assert_eq!(score.count, predictions.len());
+}
+
+#[test]
+fn squad_v2_scores_match_item_by_item_and_together() {
+    let Some(data) = fixture("qa.json") else {
+        return;
+    };
+    let (predictions, references) = pairs(&data);
+    for (index, item) in list(&data["items"]).iter().enumerate() {
+        let (prediction, golds) = (predictions[index], &references[index]);
+        let exact = f64::from(u8::from(answer_exact_match_v2(prediction, golds)));
+        assert_eq!(exact, number(&item["em_v2"]), "item {index}: {item}");
+        let (got, wanted) = (answer_f1_v2(prediction, golds), number(&item["f1_v2"]));
+        assert!((got - wanted).abs() <= 1e-9, "item {index}: {got} instead of {wanted}: {item}");
+    }
+    let score = squad_v2(&predictions, &references).unwrap();
+    let wanted = &data["aggregate"];
+    assert!(
+        (score.all.exact_match - number(&wanted["em_v2"])).abs() <= 1e-9,
+        "{score:?} instead of {wanted}"
+    );
+    assert!((score.all.f1 - number(&wanted["f1_v2"])).abs() <= 1e-9, "{score:?} instead of {wanted}");
+    let parts = [score.has_answer.unwrap(), score.no_answer.unwrap()];
+    assert_eq!(parts[0].count + parts[1].count, predictions.len());
+    let none: [&[&str]; 2] = [&[], &["tram"]];
+    let score = squad_v2(&["", "bus"], &none.map(<[&str]>::to_vec)).unwrap();
+    assert_eq!((score.no_answer.unwrap().f1, score.has_answer.unwrap().f1), (100.0, 0.0));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use burnisher_eval::{Rouge, RougeConfig, RougeScore, RougeTokenizer, RougeType, porter_stem};
+use burnisher_eval::{
+    Rouge, RougeAggregation, RougeConfig, RougeScore, RougeTokenizer, RougeType, porter_stem,
+};
 use serde_json::Value;
 
 use crate::{close, fixture, list, number, text};
@@ -109,6 +111,45 @@ fn the_corpus_score_is_the_mean_of_the_pairs() {
             close(got, mean(part), &format!("{rouge}, part {part}"));
         }
     }
+}
+
+#[test]
+fn aggregates_match() {
+    let Some(data) = fixture("rouge.json") else {
+        return;
+    };
+    let runs = list(&data["aggregate"]);
+    assert_eq!(runs.len(), 8);
+    let pairs = list(&data["pairs"]);
+    for run in runs {
+        let stem = run["stemmer"].as_bool().unwrap();
+        let config = RougeConfig::new().with_types([RougeType::N(1), RougeType::L]).with_use_stemmer(stem);
+        let rouge = config.init().unwrap();
+        let bound = |at: usize| run["pair_indices"][at].as_u64().unwrap() as usize;
+        let scores: Vec<_> = pairs[bound(0)..=bound(1)]
+            .iter()
+            .map(|pair| rouge.score(text(&pair["prediction"]), text(&pair["target"])))
+            .collect();
+        let aggregation = RougeAggregation::new()
+            .with_seed(run["seed_np_random"].as_u64().unwrap() as u32)
+            .with_resamples(run["n_samples"].as_u64().unwrap() as usize)
+            .with_confidence(number(&run["confidence_interval"]));
+        let intervals = rouge.aggregate(&scores, &aggregation).unwrap();
+        let results = run["result"].as_object().unwrap();
+        assert_eq!(results.len(), intervals.len());
+        for (rouge, interval) in &intervals {
+            let wanted = &results[&rouge.to_string()];
+            for (name, got) in [("low", interval.low), ("mid", interval.mid), ("high", interval.high)] {
+                let RougeScore { precision, recall, fmeasure } = got;
+                for (got, wanted) in [precision, recall, fmeasure].into_iter().zip(list(&wanted[name])) {
+                    close(got, number(wanted), &format!("{aggregation:?}, {rouge}, {name}"));
+                }
+            }
+        }
+    }
+    let rouge = RougeConfig::new().init().unwrap();
+    let error = rouge.aggregate(&[], &RougeAggregation::new()).unwrap_err();
+    assert_eq!(error.to_string(), "rouge: found no examples, wanted at least one");
 }
 
 #[test]
