@@ -26,6 +26,7 @@
 //! | is its loss lower? | [`LossComparison`] |
 //! | has it forgotten anything? | [`ForgettingConfig`] |
 //! | all of it in one file | [`Report`] |
+//! | which of several systems to take? | [`SystemsReport`] |
 //!
 //! # Example
 //!
@@ -57,6 +58,7 @@ mod porter;
 mod report;
 mod rouge;
 mod squad;
+mod systems;
 mod text;
 
 pub use bleu::{Bleu, BleuConfig, BleuCounts, BleuScore, BleuTokenizer, Smoothing, reference_lists};
@@ -77,3 +79,8 @@ pub use porter::porter_stem;
 pub use report::{Report, ReportSample};
 pub use rouge::{Rouge, RougeConfig, RougeScore, RougeTokenizer, RougeType};
 pub use squad::{SquadScore, answer_exact_match, answer_f1, normalize_answer, squad};
+pub use systems::{
+    ComparedExample, Cost, CostMeasure, CurvePoint, CurveSummary, CurveVerdict, DifferingExample, Effect,
+    GeneralChange, GeneralResult, GeneralTask, Outcome, Recommendation, ScoreDifference, ShownAnswer, SystemKind,
+    SystemPair, SystemResult, SystemScore, SystemSummary, SystemsConfig, SystemsReport,
+};

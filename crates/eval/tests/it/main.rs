@@ -10,6 +10,7 @@ mod perplexity;
 mod properties;
 mod qa;
 mod rouge;
+mod systems;
 
 use std::path::Path;
 
