@@ -81,6 +81,6 @@ pub use rouge::{Rouge, RougeConfig, RougeScore, RougeTokenizer, RougeType};
 pub use squad::{SquadScore, answer_exact_match, answer_f1, normalize_answer, squad};
 pub use systems::{
     ComparedExample, Cost, CostMeasure, CurvePoint, CurveSummary, CurveVerdict, DifferingExample, Effect,
-    GeneralChange, GeneralResult, GeneralTask, Outcome, Recommendation, ScoreDifference, ShownAnswer, SystemKind,
-    SystemPair, SystemResult, SystemScore, SystemSummary, SystemsConfig, SystemsReport,
+    GeneralChange, GeneralResult, GeneralTask, Outcome, Recommendation, ScoreDifference, ShownAnswer,
+    SystemKind, SystemPair, SystemResult, SystemScore, SystemSummary, SystemsConfig, SystemsReport,
 };

@@ -239,7 +239,8 @@ impl SystemsReport {
     ) -> Result<Self, EvalError> {
         config.validate()?;
         let base = check(systems)?;
-        let references: Vec<Vec<String>> = examples.iter().map(|example| example.references.clone()).collect();
+        let references: Vec<Vec<String>> =
+            examples.iter().map(|example| example.references.clone()).collect();
         let level = 1.0 - config.metrics.bootstrap().confidence;
 
         let mut summaries: Vec<SystemSummary> = systems
@@ -378,15 +379,24 @@ fn correct(systems: &mut [SystemSummary], level: f64) {
     let metrics: BTreeSet<Metric> = systems.iter().flat_map(|system| system.scores.keys().copied()).collect();
     for metric in metrics {
         let scores = systems.iter_mut().filter_map(|system| system.scores.get_mut(&metric));
-        score::correct(scores.filter_map(|score| score.versus_base.as_mut()), level, metric.higher_is_better());
+        score::correct(
+            scores.filter_map(|score| score.versus_base.as_mut()),
+            level,
+            metric.higher_is_better(),
+        );
     }
     let changes = systems.iter().flat_map(|system| &system.general);
     let tasks: BTreeMap<String, Metric> =
         changes.filter_map(|change| Some((change.source.clone(), change.metric?))).collect();
     for (source, metric) in tasks {
         let changes = systems.iter_mut().flat_map(|system| &mut system.general);
-        let scores = changes.filter(|change| change.source == source).filter_map(|change| change.score.as_mut());
-        score::correct(scores.filter_map(|score| score.versus_base.as_mut()), level, metric.higher_is_better());
+        let scores =
+            changes.filter(|change| change.source == source).filter_map(|change| change.score.as_mut());
+        score::correct(
+            scores.filter_map(|score| score.versus_base.as_mut()),
+            level,
+            metric.higher_is_better(),
+        );
     }
 }
 

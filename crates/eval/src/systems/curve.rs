@@ -128,7 +128,10 @@ mod tests {
         let mut points = curve(&[2.0, 1.5, 1.8]);
         points.reverse();
         let summary = CurveSummary::of(&points, 2.0).unwrap();
-        assert_eq!((summary.best_step, summary.best_validation, summary.last_validation), (Some(10), Some(1.5), Some(1.8)));
+        assert_eq!(
+            (summary.best_step, summary.best_validation, summary.last_validation),
+            (Some(10), Some(1.5), Some(1.8))
+        );
         assert!((summary.rise.unwrap() - 20.0).abs() < 1e-9 && (summary.gap.unwrap() - 0.8).abs() < 1e-12);
         assert_eq!(summary.points[0].step, 0);
         let infinite = CurveSummary::of(&curve(&[2.0, f64::INFINITY]), 2.0).unwrap();

@@ -73,19 +73,17 @@ pub(super) fn differing(
     let mut shown: Vec<DifferingExample> = rows
         .into_iter()
         .map(|(index, scores)| {
-            let gains: Vec<f64> =
-                scores.iter().map(|score| signed(metric, score - scores[base])).collect();
-            let (least, most) = gains.iter().fold((0.0_f64, 0.0_f64), |(least, most), gain| {
-                (least.min(*gain), most.max(*gain))
-            });
-            let answers = systems.iter().zip(scores.iter().zip(&gains)).map(|(system, (score, gain))| {
-                ShownAnswer {
+            let gains: Vec<f64> = scores.iter().map(|score| signed(metric, score - scores[base])).collect();
+            let (least, most) = gains
+                .iter()
+                .fold((0.0_f64, 0.0_f64), |(least, most), gain| (least.min(*gain), most.max(*gain)));
+            let answers =
+                systems.iter().zip(scores.iter().zip(&gains)).map(|(system, (score, gain))| ShownAnswer {
                     system: system.name.clone(),
                     answer: system.answers[index].clone(),
                     score: *score,
                     gain: *gain,
-                }
-            });
+                });
             DifferingExample {
                 index,
                 example: examples[index].clone(),

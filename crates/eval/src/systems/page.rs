@@ -126,7 +126,10 @@ mod tests {
         let dash = "–";
         assert_eq!([bytes(None), bytes(Some(12.0)), bytes(Some(1536.0))], [dash, "12 B", "1.5 KiB"]);
         assert_eq!(bytes(Some(6.0 * f64::from(1 << 30))), "6.0 GiB");
-        assert_eq!([seconds(None), seconds(Some(59.94)), seconds(Some(75.0))], [dash, "59.9 s", "1 min 15 s"]);
+        assert_eq!(
+            [seconds(None), seconds(Some(59.94)), seconds(Some(75.0))],
+            [dash, "59.9 s", "1 min 15 s"]
+        );
         assert_eq!([seconds(Some(7260.0)), seconds(Some(119.9))], ["2 h 1 min", "2 min 0 s"]);
         assert_eq!([count(None), count(Some(999)), count(Some(1_234_567))], [dash, "999", "1,234,567"]);
     }

@@ -143,7 +143,8 @@ impl Axis {
         };
         let rough = (high - low) / count;
         let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|nice| nice * power >= rough).unwrap_or(10.0) * power;
+        let step =
+            [1.0, 2.0, 5.0, 10.0].into_iter().find(|nice| nice * power >= rough).unwrap_or(10.0) * power;
         Self { low: (low / step).floor() * step, high: (high / step).ceil() * step, step, from, to }
     }
 
@@ -195,19 +196,34 @@ fn bars(
         }
     });
     let bars = bars.collect();
-    Bars { caption, note, height, bars, ticks: axis.ticks(), guides: guides.iter().map(|v| axis.at(*v)).collect() }
+    Bars {
+        caption,
+        note,
+        height,
+        bars,
+        ticks: axis.ticks(),
+        guides: guides.iter().map(|v| axis.at(*v)).collect(),
+    }
 }
 
 fn score_bars(report: &SystemsReport, metric: Metric) -> Bars {
     let mut base = Vec::new();
     let mut rows = Vec::new();
     for (color, system) in report.systems.iter().enumerate() {
-        let Some(SystemScore { value, interval, versus_base, .. }) = system.scores.get(&metric) else { continue };
+        let Some(SystemScore { value, interval, versus_base, .. }) = system.scores.get(&metric) else {
+            continue;
+        };
         if versus_base.is_none() && system.kind == super::SystemKind::Base {
             base.push(*value);
         }
         let [low, high] = interval;
-        rows.push((system.name.clone(), color, *value, *interval, format!("{value:.2} ({low:.2} to {high:.2})")));
+        rows.push((
+            system.name.clone(),
+            color,
+            *value,
+            *interval,
+            format!("{value:.2} ({low:.2} to {high:.2})"),
+        ));
     }
     let primary = if metric == report.primary { ", the metric that decides" } else { "" };
     let better = if metric.higher_is_better() { "higher is better" } else { "lower is better" };
@@ -235,8 +251,11 @@ fn curves(report: &SystemsReport) -> Vec<Lines> {
         let Some(curve) = &system.curve else { continue };
         let train: Vec<(f64, f64)> =
             curve.points.iter().filter_map(|point| Some((point.step as f64, point.train_loss?))).collect();
-        let validation: Vec<(f64, f64)> =
-            curve.points.iter().filter_map(|point| Some((point.step as f64, point.validation_loss?))).collect();
+        let validation: Vec<(f64, f64)> = curve
+            .points
+            .iter()
+            .filter_map(|point| Some((point.step as f64, point.validation_loss?)))
+            .collect();
         let all = || train.iter().chain(&validation);
         if all().next().is_none() {
             continue;
@@ -271,7 +290,9 @@ fn scatter(
 ) -> Option<Scatter> {
     let systems = report.systems.iter().enumerate();
     let found: Vec<_> = systems
-        .filter_map(|(color, system)| Some((system, color, cost(&system.cost)?, system.scores.get(&report.primary)?)))
+        .filter_map(|(color, system)| {
+            Some((system, color, cost(&system.cost)?, system.scores.get(&report.primary)?))
+        })
         .collect();
     if found.len() < 2 {
         return None;
@@ -286,7 +307,16 @@ fn scatter(
             let [low, high] = score.interval.map(|bound| y.at(bound));
             let at = y.at(score.value);
             let before = place > 0.55 * WIDTH;
-            Point { name: system.name.clone(), color: color % COLORS, x: place, y: at, low, high, label_y: at - 4.0, before }
+            Point {
+                name: system.name.clone(),
+                color: color % COLORS,
+                x: place,
+                y: at,
+                low,
+                high,
+                label_y: at - 4.0,
+                before,
+            }
         })
         .collect();
     points.sort_by(|left, right| left.y.total_cmp(&right.y).then_with(|| left.name.cmp(&right.name)));
@@ -308,7 +338,11 @@ mod tests {
     use super::*;
 
     fn labels(values: &[f64]) -> Vec<String> {
-        Axis::new(values.iter().copied(), 5.0, [0.0, 100.0]).ticks().into_iter().map(|tick| tick.label).collect()
+        Axis::new(values.iter().copied(), 5.0, [0.0, 100.0])
+            .ticks()
+            .into_iter()
+            .map(|tick| tick.label)
+            .collect()
     }
 
     #[test]

@@ -58,7 +58,10 @@ pub(super) fn by_cost(measure: CostMeasure, left: &SystemSummary, right: &System
     class(left.kind)
         .cmp(&class(right.kind))
         .then_with(|| {
-            measures.map(|measure| of(measure, left).total_cmp(&of(measure, right))).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+            measures
+                .map(|measure| of(measure, left).total_cmp(&of(measure, right)))
+                .find(|order| order.is_ne())
+                .unwrap_or(Ordering::Equal)
         })
         .then_with(|| left.name.cmp(&right.name))
 }
@@ -92,7 +95,8 @@ impl Advisor<'_> {
         let mut cautions = Vec::new();
         let improved: Vec<&SystemSummary> =
             self.others.iter().copied().filter(|system| self.beats_base(system)).collect();
-        let kept: Vec<&SystemSummary> = improved.iter().copied().filter(|system| !system.has_forgotten()).collect();
+        let kept: Vec<&SystemSummary> =
+            improved.iter().copied().filter(|system| !system.has_forgotten()).collect();
         let (chosen, outcome) = match kept.first() {
             Some(best) => {
                 let chosen = self.cheapest(best, &kept, &mut reasons);
@@ -199,7 +203,8 @@ impl Advisor<'_> {
     /// Why to stay with the base.
     fn stay(&self, improved: &[&SystemSummary], reasons: &mut Vec<String>) -> Outcome {
         let Some(best) = self.others.first() else {
-            reasons.push(format!("{} is the only system: there is nothing to compare it with.", self.base.name));
+            reasons
+                .push(format!("{} is the only system: there is nothing to compare it with.", self.base.name));
             return Outcome::OnlyBase;
         };
         if !improved.is_empty() {
@@ -310,9 +315,10 @@ impl Advisor<'_> {
 }
 
 fn general_words(general: &[GeneralChange]) -> Option<String> {
-    let worst = general.iter().filter_map(|change| Some((change.source.as_str(), change.loss?))).max_by(
-        |left, right| left.1.loss.relative_change.total_cmp(&right.1.loss.relative_change),
-    )?;
+    let worst = general
+        .iter()
+        .filter_map(|change| Some((change.source.as_str(), change.loss?)))
+        .max_by(|left, right| left.1.loss.relative_change.total_cmp(&right.1.loss.relative_change))?;
     Some(format!(
         "Its general loss changed by at most {:+.1} % ({}), within the tolerance of {} %.",
         worst.1.loss.relative_change, worst.0, worst.1.threshold
@@ -321,7 +327,9 @@ fn general_words(general: &[GeneralChange]) -> Option<String> {
 
 fn change_words(change: &GeneralChange) -> String {
     match (&change.loss, &change.score) {
-        (_, Some(score)) if score.versus_base.is_some_and(|difference| difference.effect == Effect::Worse) => {
+        (_, Some(score))
+            if score.versus_base.is_some_and(|difference| difference.effect == Effect::Worse) =>
+        {
             let metric = change.metric.map_or_else(String::new, |metric| format!(" in {metric}"));
             let difference = score.versus_base.map_or(0.0, |difference| difference.value);
             format!("{} {difference:+.2}{metric}", change.source)

@@ -207,10 +207,8 @@ pub(super) fn pair(
     let metric = config.primary;
     let score = match (&first.losses, &second.losses) {
         (Some(after), Some(before)) if metric == Metric::Perplexity => {
-            let report = crate::ComparisonReport {
-                metrics: BTreeMap::new(),
-                bootstrap: *config.metrics.bootstrap(),
-            };
+            let report =
+                crate::ComparisonReport { metrics: BTreeMap::new(), bootstrap: *config.metrics.bootstrap() };
             report.with_losses(before, after)?
         }
         _ => compare(&config.metrics.only(metric), second, first, references)?,

@@ -1,9 +1,9 @@
 //! Several systems on the same examples, with outcomes known beforehand.
 
 use burnisher_eval::{
-    BootstrapConfig, Comparison, ComparedExample, Cost, CostMeasure, CurvePoint, CurveVerdict, Effect, EvalError,
-    ForgettingConfig, ForgettingVerdict, GeneralResult, GeneralTask, Metric, Outcome, SystemKind, SystemResult,
-    SystemsConfig, SystemsReport, TextLoss, evaluate,
+    BootstrapConfig, ComparedExample, Comparison, Cost, CostMeasure, CurvePoint, CurveVerdict, Effect,
+    EvalError, ForgettingConfig, ForgettingVerdict, GeneralResult, GeneralTask, Metric, Outcome, SystemKind,
+    SystemResult, SystemsConfig, SystemsReport, TextLoss, evaluate,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -35,7 +35,9 @@ fn memory(gib: u64) -> Cost {
 }
 
 fn losses(loss: f64) -> Vec<TextLoss> {
-    (0..10_u32).map(|text| TextLoss { sum: 20.0 * (loss + 0.01 * f64::from(text)), tokens: 20, bytes: 80 }).collect()
+    (0..10_u32)
+        .map(|text| TextLoss { sum: 20.0 * (loss + 0.01 * f64::from(text)), tokens: 20, bytes: 80 })
+        .collect()
 }
 
 fn config() -> SystemsConfig {
@@ -55,7 +57,10 @@ fn says(texts: &[String], part: &str) {
 #[test]
 fn the_base_alone_is_nothing_to_compare() {
     let report = report(50, &[base(50)]);
-    assert_eq!((report.recommendation.system.as_str(), report.recommendation.outcome), ("base", Outcome::OnlyBase));
+    assert_eq!(
+        (report.recommendation.system.as_str(), report.recommendation.outcome),
+        ("base", Outcome::OnlyBase)
+    );
     assert!(report.pairs.is_empty() && report.examples.is_empty() && report.alike == 50);
     assert_eq!(report.systems[0].scores[&Metric::ExactMatch].value, 20.0);
     assert!(report.to_html().contains("<h2>Quality</h2>") && report.to_markdown().contains("## Cost"));
@@ -185,7 +190,8 @@ fn general_tasks_are_scored_against_the_base() {
         metric: Metric::SquadExactMatch,
         references: (0..60).map(|index| vec![index.to_string()]).collect(),
     }];
-    let answers = |right: usize| (0..60).map(move |index| if index < right { index.to_string() } else { "x".into() });
+    let answers =
+        |right: usize| (0..60).map(move |index| if index < right { index.to_string() } else { "x".into() });
     let of = |right| GeneralResult::of_answers("arithmetic", answers(right));
     let lora = system("lora", SystemKind::Lora, 100, |_| true).with_general(of(20));
     let systems = [base(100).with_general(of(50)), lora];
@@ -194,8 +200,14 @@ fn general_tasks_are_scored_against_the_base() {
     close(change.score.unwrap().versus_base.unwrap().value, -50.0, "difference");
     assert!(change.is_forgotten());
     assert_eq!(report.recommendation.outcome, Outcome::AllForgot);
-    says(&report.recommendation.cautions, "lora lost general ability: arithmetic -50.00 in squad_exact_match.");
-    assert!(report.to_html().contains("<h3>General tasks</h3>") && report.to_markdown().contains("| arithmetic |"));
+    says(
+        &report.recommendation.cautions,
+        "lora lost general ability: arithmetic -50.00 in squad_exact_match.",
+    );
+    assert!(
+        report.to_html().contains("<h3>General tasks</h3>")
+            && report.to_markdown().contains("| arithmetic |")
+    );
     let error = SystemsReport::new(&examples(100), &systems, &[], &config()).unwrap_err().to_string();
     assert_eq!(error, "system `lora`: found general task `arithmetic`, wanted one of ");
 }
@@ -274,7 +286,10 @@ fn over_fitting_shows() {
     assert_eq!((curve.verdict, curve.best_step), (CurveVerdict::OverFitted, Some(10)));
     close(curve.rise.unwrap(), 50.0, "rise");
     close(curve.gap.unwrap(), 1.9, "gap");
-    says(&report.recommendation.cautions, "lora over-fitted: its validation loss was least at step 10 and rose by 50.0 %");
+    says(
+        &report.recommendation.cautions,
+        "lora over-fitted: its validation loss was least at step 10 and rose by 50.0 %",
+    );
     let page = report.to_html();
     assert!(page.contains("over fitted") && page.matches("<polyline").count() == 2);
     assert!(report.to_markdown().contains("| lora | over fitted | 1.400 | 10 | 2.100 | +50.0 % | +1.900 |"));
@@ -367,7 +382,8 @@ fn the_report_comes_back_from_json_and_is_written() {
 
 #[test]
 fn hostile_strings_stay_text() {
-    let hostile = "</pre></script><script>alert(1)</script><img src=x onerror=alert(1)>\"'|\n```\n# Title {{ 7*7 }}";
+    let hostile =
+        "</pre></script><script>alert(1)</script><img src=x onerror=alert(1)>\"'|\n```\n# Title {{ 7*7 }}";
     let mut asked = examples(40);
     for example in &mut asked {
         (example.prompt, example.origin) = (hostile.to_owned(), hostile.to_owned());
@@ -403,12 +419,14 @@ fn the_policy_allows_the_script_and_no_other() {
     let base64: String = digest
         .chunks(3)
         .flat_map(|three| {
-            let bits = three.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - three.len()));
+            let bits = three.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte))
+                << (8 * (3 - three.len()));
             let sextet = |place: usize| alphabet[(bits >> (18 - 6 * place)) as usize & 63];
             (0..4).map(|place| if place <= three.len() { sextet(place) } else { '=' }).collect::<Vec<_>>()
         })
         .collect();
-    let policy = page.split_once("script-src '").unwrap().1.split_once('\'').unwrap().0.replace("&#x2f;", "/");
+    let policy =
+        page.split_once("script-src '").unwrap().1.split_once('\'').unwrap().0.replace("&#x2f;", "/");
     assert_eq!(policy, format!("sha256-{base64}"));
 }
 
