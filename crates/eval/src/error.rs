@@ -1,5 +1,7 @@
 //! The one error type of this crate.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 /// Why a metric could not be computed.
@@ -207,6 +209,22 @@ pub enum EvalError {
         name: String,
         /// The report's own fields, separated by commas.
         reserved: String,
+    },
+    /// One of several systems could not be compared.
+    #[error("system `{system}`: {source}")]
+    System {
+        /// Its name.
+        system: String,
+        /// Why.
+        source: Box<EvalError>,
+    },
+    /// A report could not be written.
+    #[error("{}: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says about it.
+        source: std::io::Error,
     },
 }
 

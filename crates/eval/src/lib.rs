@@ -43,6 +43,7 @@
 //! | is its loss lower? | [`LossComparison`] |
 //! | has it forgotten anything? | [`ForgettingConfig`] |
 //! | all of it in one file | [`Report`] |
+//! | which of several systems to take? | [`SystemsReport`] |
 //!
 //! Statistics by themselves:
 //!
@@ -109,6 +110,7 @@ mod signature;
 mod significance;
 mod spans;
 mod squad;
+mod systems;
 mod tagging;
 mod ter;
 mod text;
@@ -164,6 +166,11 @@ pub use spans::{Span, SpanConfig, SpanCounts, SpanCriterion, SpanMatching, SpanO
 pub use squad::{
     SquadPart, SquadScore, SquadV2Score, answer_exact_match, answer_exact_match_v2, answer_f1, answer_f1_v2,
     normalize_answer, squad, squad_v2,
+};
+pub use systems::{
+    ComparedExample, Cost, CostMeasure, CurvePoint, CurveSummary, CurveVerdict, DifferingExample, Effect,
+    GeneralChange, GeneralResult, GeneralTask, Outcome, Recommendation, ScoreDifference, ShownAnswer,
+    SystemKind, SystemPair, SystemResult, SystemScore, SystemSummary, SystemsConfig, SystemsReport,
 };
 pub use tagging::{TagPosition, TagReading, TagReport, TagScheme, TagSpan, TaggingConfig, detect_scheme};
 pub use ter::{Ter, TerConfig, TerCounts};

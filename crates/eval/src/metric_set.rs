@@ -74,6 +74,11 @@ impl MetricSet {
         &self.bootstrap
     }
 
+    /// The same options for this metric alone.
+    pub(crate) fn only(&self, metric: Metric) -> Self {
+        Self { metrics: vec![metric], ..self.clone() }
+    }
+
     /// The scores of one system, with intervals; `references` holds one or more per example.
     ///
     /// # Errors

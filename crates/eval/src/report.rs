@@ -187,12 +187,12 @@ impl Report {
 }
 
 /// A text that stays within one cell of a table.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     text.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
 /// A code block whose fence is longer than any run of backticks in the text.
-fn fenced(text: &str) -> String {
+pub(crate) fn fenced(text: &str) -> String {
     let end = text.char_indices().nth(SHOWN).map_or(text.len(), |(end, _)| end);
     let (shown, more) = (&text[..end], if end < text.len() { "…" } else { "" });
     let longest = shown.split(|c| c != '`').map(str::len).max().unwrap_or(0);

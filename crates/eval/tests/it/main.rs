@@ -22,6 +22,7 @@ mod rouge;
 mod significance;
 mod spans;
 mod statistics;
+mod systems;
 mod tagging;
 mod ter;
 
