@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Answer the questions of a data file and score the answers; with an adapter, before and after.
     Eval(EvalArgs),
+    /// Compare base, retrieval, LoRA, QLoRA, full fine-tuning and given adapters on the same examples, as a TOML or YAML
+    /// file says; goes on where it was stopped. Writes systems.md, systems.json and systems.html.
+    Compare(CompareArgs),
     /// What this program and this machine can do, and what is missing and why.
     Doctor,
     /// Merge an adapter into its base model and write the result as a dense Hugging Face directory, one tensor after
@@ -180,6 +183,13 @@ pub(crate) struct EvalArgs {
     /// Where the report, which is printed as Markdown, goes as JSON (`.json`), with the Markdown beside it (`.md`).
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Arguments)]
+pub(crate) struct CompareArgs {
+    /// The comparison (.toml, .yaml, .yml): `run` names a run file, `output_dir` where all goes; the documentation of
+    /// `CompareConfig` lists the fields.
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Arguments)]

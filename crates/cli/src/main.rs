@@ -3,6 +3,7 @@
 mod args;
 mod bar;
 mod commands;
+mod compare;
 mod data;
 mod doctor;
 mod eval;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train(&args),
         Command::Generate(args) => commands::generate(&args),
         Command::Eval(args) => eval::check_out(&args).and_then(|()| eval::run(&args)),
+        Command::Compare(args) => compare::run(&args),
         Command::Data { command } => data::run(&command),
         Command::Doctor => doctor::run(),
         Command::Export(args) => export::export(&args),

@@ -114,7 +114,7 @@ fn from_value(mut root: Value) -> Result<RunConfig, Vec<ConfigProblem>> {
     })
 }
 
-fn read(path: &Path) -> Result<Value, TrainError> {
+pub(crate) fn read(path: &Path) -> Result<Value, TrainError> {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let format = match ending.as_str() {
         "toml" => "TOML",

@@ -184,6 +184,10 @@ pub enum TrainError {
         found: String,
     },
 
+    /// Results cannot be compared.
+    #[error(transparent)]
+    Eval(#[from] burnisher_eval::EvalError),
+
     /// A record, a tokenizer or a data file is wrong.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -9,6 +9,7 @@
 mod answers;
 mod atomic;
 mod checkpoint;
+mod compare;
 mod config;
 mod config_file;
 mod early_stopping;
@@ -36,6 +37,7 @@ pub use crate::{
         write_atomic, write_dir,
     },
     checkpoint::{BestEvaluation, RunIdentity, TrainerState},
+    compare::{CompareConfig, ComparedSystem, compare},
     config::{
         AdapterStart, BaseQuant, BiasMode, Checkpointing, ComputeDtype, DataSection, LeakPolicy, LoraSection,
         LrSchedule, ModelSection, Optim, PackingMode, RecordShape, Resume, RunConfig, Targets, TrainConfig,

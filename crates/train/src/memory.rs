@@ -5,6 +5,11 @@ pub fn peak_memory_bytes() -> Option<u64> {
     kibibytes("/proc/self/status", "VmHWM:")
 }
 
+/// Lets [`peak_memory_bytes`] count from now on; false where the system does not allow it (Linux does).
+pub(crate) fn reset_peak_memory() -> bool {
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
 /// Memory of this machine in bytes: all, and what new programs could take.
 pub fn machine_memory_bytes() -> Option<(u64, u64)> {
     Some((kibibytes("/proc/meminfo", "MemTotal:")?, kibibytes("/proc/meminfo", "MemAvailable:")?))

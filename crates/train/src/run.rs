@@ -249,7 +249,7 @@ fn read_replay(
     Ok(records.map(|(_, record)| record).collect())
 }
 
-fn read(config: &DataSection, path: &Path) -> Result<Vec<Record>, TrainError> {
+pub(crate) fn read(config: &DataSection, path: &Path) -> Result<Vec<Record>, TrainError> {
     let source = Source::open(path)?
         .with_columns(ColumnMap::new(config.columns.clone())?)
         .with_shape(config.shape.map(Into::into));
@@ -264,7 +264,7 @@ fn checkpointing(config: &RunConfig) -> GradientCheckpointing {
     }
 }
 
-fn load_config(config: &RunConfig) -> LoadConfig {
+pub(crate) fn load_config(config: &RunConfig) -> LoadConfig {
     let dtype = match config.compute_dtype() {
         ComputeDtype::F32 => burnisher_models::ComputeDtype::F32,
         ComputeDtype::Bf16 => burnisher_models::ComputeDtype::Bf16,

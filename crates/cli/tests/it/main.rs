@@ -1,5 +1,6 @@
 //! The `burnisher` program, run as a user runs it.
 
+mod compare;
 mod data;
 mod kill;
 mod methods;

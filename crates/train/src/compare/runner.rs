@@ -1,0 +1,274 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use burn::tensor::Device;
+use burnisher_data::{Record, Source, Tokenizer};
+use burnisher_eval::{Cost, CurvePoint, SystemKind, SystemResult, SystemsReport};
+use burnisher_lora::load_peft;
+use burnisher_models::CausalLm;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::config::{CompareConfig, ComparedSystem};
+use super::measure::{Asked, Sets};
+use super::retrieval::Retrieval;
+use crate::memory::reset_peak_memory;
+use crate::run::{load_config, read};
+use crate::{ConfigProblem, JsonLines, Observer, Progress, RunConfig, TrainError, prompts, run, write_file};
+
+/// A system's file: what was measured, and what decided it.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    identity: Value,
+    result: SystemResult,
+}
+
+/// Runs a comparison: trains what must be trained, asks every system the same, and writes `systems.md`, `systems.json` and
+/// `systems.html` into the output folder.
+///
+/// A system that was measured already, with the same configuration and data, is not measured again, and a training that
+/// was stopped goes on from its last checkpoint: the same call after a crash finishes the work.
+///
+/// # Errors
+///
+/// Those of [`run`]; [`TrainError::Config`] for a run without `data.test`; [`TrainError::Eval`] for a report that
+/// cannot be made.
+pub fn compare(
+    config: &CompareConfig,
+    device: &Device,
+    note: &mut dyn FnMut(&str),
+) -> Result<SystemsReport, TrainError> {
+    config.validate()?;
+    let base_run = RunConfig::from_file(&config.run)?;
+    let runs: BTreeMap<ComparedSystem, Option<RunConfig>> = config
+        .systems()
+        .into_iter()
+        .map(|system| Ok((system, config.run_of(system)?)))
+        .collect::<Result<_, TrainError>>()?;
+    let work = Work::new(config, &base_run, device, note)?;
+    let mut results = Vec::new();
+    for (system, run) in &runs {
+        results.push(work.stored(system.as_str(), run.as_ref(), note, |note| match run {
+            Some(run) => work.trained(*system, run, note),
+            None => work.untrained(*system, note),
+        })?);
+    }
+    for (name, dir) in &config.adapters {
+        results.push(work.stored(name, None, note, |note| work.adapter(name, dir, note))?);
+    }
+    let report =
+        SystemsReport::new(&work.sets.examples(), &results, &work.sets.tasks(config), &config.report())?;
+    fs::create_dir_all(&config.output_dir)
+        .map_err(|source| TrainError::io("create", &config.output_dir, source))?;
+    report.write(&config.output_dir)?;
+    Ok(report)
+}
+
+struct Work<'a> {
+    config: &'a CompareConfig,
+    run: &'a RunConfig,
+    device: &'a Device,
+    tokenizer: Tokenizer,
+    sets: Sets,
+    files: Vec<Value>,
+}
+
+impl<'a> Work<'a> {
+    fn new(
+        config: &'a CompareConfig,
+        run: &'a RunConfig,
+        device: &'a Device,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<Self, TrainError> {
+        let Some(test) = &run.data.test else {
+            let found = "none".to_owned();
+            let problem =
+                ConfigProblem::value("data.test", found, "the file that every system is asked from");
+            return Err(TrainError::Config(vec![problem]));
+        };
+        let tokenizer = Tokenizer::from_dir(&run.model.path)?;
+        let first = |mut records: Vec<Record>, count: Option<usize>| {
+            records.truncate(count.unwrap_or(usize::MAX));
+            records
+        };
+        let examples = first(read(&run.data, test)?, config.examples);
+        let general = config
+            .general
+            .iter()
+            .map(|(name, path)| {
+                Ok((name.clone(), first(Source::open(path)?.read()?, config.general_examples)))
+            })
+            .collect::<Result<Vec<_>, TrainError>>()?;
+        for (name, records) in &general {
+            note(&format!("general: {} records of {name}", records.len()));
+        }
+        note(&format!("{} examples of {}", examples.len(), test.display()));
+        let data =
+            [Some(&run.data.train), run.data.validation.as_ref(), Some(test), run.data.replay.as_ref()];
+        let files = data.into_iter().flatten().chain(config.general.values()).chain(&config.documents);
+        let files = files.map(|path| stamp(path)).collect();
+        let sets = Sets::new(examples, general, &tokenizer, run.data.max_length)?;
+        Ok(Self { config, run, device, tokenizer, sets, files })
+    }
+
+    /// The system's result, from its file if that was made by the same configuration over the same files.
+    fn stored(
+        &self,
+        name: &str,
+        run: Option<&RunConfig>,
+        note: &mut dyn FnMut(&str),
+        make: impl FnOnce(&mut dyn FnMut(&str)) -> Result<SystemResult, TrainError>,
+    ) -> Result<SystemResult, TrainError> {
+        let identity = json!({
+            "run": run.unwrap_or(self.run),
+            "files": self.files,
+            "adapter": self.config.adapters.get(name),
+            "documents": (name == ComparedSystem::Retrieval.as_str()).then(|| {
+                let CompareConfig { passages, passage_words, passage_overlap, .. } = self.config;
+                json!([self.config.documents, passages, passage_words, passage_overlap])
+            }),
+            "asked": [self.sets.test.len(), self.config.max_new_tokens, self.config.batch_size],
+            "general": [json!(self.config.general), json!(self.config.general_examples)],
+        });
+        let path = self.config.output_dir.join(name).join("result.json");
+        match fs::read(&path).map(|bytes| serde_json::from_slice::<Stored>(&bytes)) {
+            Ok(Ok(stored)) if stored.identity == identity => {
+                note(&format!("{name}: measured before, {}", path.display()));
+                return Ok(stored.result);
+            }
+            Ok(_) => note(&format!("{name}: {} is of another configuration; measured again", path.display())),
+            Err(error) if error.kind() == ErrorKind::NotFound => note(&format!("{name}:")),
+            Err(source) => return Err(TrainError::io("read", &path, source)),
+        }
+        reset_peak_memory();
+        let result = make(note)?;
+        let stored = serde_json::to_vec_pretty(&Stored { identity, result: result.clone() });
+        let stored = stored.map_err(|error| TrainError::io("write", &path, error.into()))?;
+        write_file(&path, &stored)?;
+        Ok(result)
+    }
+
+    fn asked<'b>(&'b self, model: &'b CausalLm, note: &'b mut dyn FnMut(&str)) -> Asked<'b> {
+        let Self { config, tokenizer, .. } = self;
+        Asked { model, model_dir: &self.run.model.path, tokenizer, config, note }
+    }
+
+    fn base(&self) -> Result<CausalLm, TrainError> {
+        Ok(CausalLm::from_pretrained(&self.run.model.path, &load_config(self.run), self.device)?)
+    }
+
+    fn untrained(
+        &self,
+        system: ComparedSystem,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<SystemResult, TrainError> {
+        let model = self.base()?;
+        let cost = Cost { base_bytes: weights(&self.run.model.path), ..Cost::default() };
+        let mut result =
+            SystemResult::new(system.as_str(), system.kind(), Vec::<String>::new()).with_cost(cost);
+        if system != ComparedSystem::Retrieval {
+            return self.asked(&model, note).measure(&self.sets, result);
+        }
+        let retrieval = Retrieval::read(self.config)?;
+        note(&format!("  {} passages", retrieval.len()));
+        let records = self.sets.test.iter().zip(&self.sets.prompts);
+        let records: Vec<Record> = records.map(|(record, prompt)| retrieval.before(record, prompt)).collect();
+        let started = std::time::Instant::now();
+        let answers = self.asked(&model, note).answers(&prompts(&records, &self.tokenizer)?)?;
+        // Its weights are the base's: losses and general ability are not measured again.
+        result.answers = answers;
+        result.cost.generate_seconds = Some(started.elapsed().as_secs_f64());
+        result.cost.peak_memory_bytes = crate::peak_memory_bytes();
+        Ok(result)
+    }
+
+    fn trained(
+        &self,
+        system: ComparedSystem,
+        config: &RunConfig,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<SystemResult, TrainError> {
+        let events = self.config.output_dir.join(system.as_str()).join("metrics.jsonl");
+        let observers: Vec<Box<dyn Observer>> =
+            vec![Box::new(Progress::stderr()), Box::new(JsonLines::append(&events)?)];
+        let outcome = run(config, self.device, observers, note)?;
+        let (curve, train_seconds) = read_events(&events)?;
+        let trainable = outcome.adapter.as_ref().map(|adapter| adapter.trainable as u64);
+        let cost = Cost {
+            train_seconds: Some(train_seconds),
+            trainable_parameters: trainable,
+            saved_bytes: weights(&outcome.saved),
+            base_bytes: weights(&self.run.model.path),
+            ..Cost::default()
+        };
+        let result = SystemResult::new(system.as_str(), system.kind(), Vec::<String>::new())
+            .with_cost(cost)
+            .with_curve(curve);
+        self.asked(&outcome.training.model, note).measure(&self.sets, result)
+    }
+
+    fn adapter(
+        &self,
+        name: &str,
+        dir: &Path,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<SystemResult, TrainError> {
+        let (model, _, report) = load_peft(dir, self.base()?, false, self.device)?;
+        let cost = Cost {
+            trainable_parameters: Some(report.trainable as u64),
+            saved_bytes: weights(dir),
+            base_bytes: weights(&self.run.model.path),
+            ..Cost::default()
+        };
+        let result = SystemResult::new(name, SystemKind::Lora, Vec::<String>::new()).with_cost(cost);
+        self.asked(&model, note).measure(&self.sets, result)
+    }
+}
+
+/// The training's losses by step, the last word on each, and its seconds; a resumed training wrote several times.
+fn read_events(path: &Path) -> Result<(Vec<CurvePoint>, f64), TrainError> {
+    let text = fs::read_to_string(path).map_err(|source| TrainError::io("read", path, source))?;
+    let mut points: BTreeMap<u64, CurvePoint> = BTreeMap::new();
+    // Of a run that was killed, the time up to its last step; of one that ended, all.
+    let (mut seconds, mut of_this_run) = (0.0, 0.0);
+    for event in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let number = |name: &str| event.get(name).and_then(Value::as_f64);
+        let name = event.get("event").and_then(Value::as_str).unwrap_or_default();
+        if name == "started" {
+            seconds += of_this_run;
+            of_this_run = 0.0;
+        }
+        of_this_run = number("seconds").unwrap_or(of_this_run);
+        let Some(step) = event.get("step").and_then(Value::as_u64) else { continue };
+        let mut point =
+            points.remove(&step).unwrap_or(CurvePoint { step, train_loss: None, validation_loss: None });
+        match name {
+            "step" => point.train_loss = number("loss"),
+            "evaluated" => point.validation_loss = number("validation_loss"),
+            _ => {}
+        }
+        points.insert(step, point);
+    }
+    let measured = |point: &CurvePoint| point.train_loss.is_some() || point.validation_loss.is_some();
+    Ok((points.into_values().filter(measured).collect(), seconds + of_this_run))
+}
+
+/// Bytes of the weights in a folder.
+fn weights(dir: &Path) -> Option<u64> {
+    let files = fs::read_dir(dir).ok()?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let of_weights = files.filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"));
+    let sizes: Vec<u64> = of_weights.filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect();
+    (!sizes.is_empty()).then(|| sizes.iter().sum())
+}
+
+/// A file's path, size and time of its last change.
+fn stamp(path: &PathBuf) -> Value {
+    let of = |metadata: fs::Metadata| {
+        let time = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some((metadata.len(), time.as_nanos() as u64))
+    };
+    json!([path, fs::metadata(path).ok().and_then(of)])
+}
