@@ -6,22 +6,25 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub(super) struct Occurrences<'a> {
     source: &'a [u32],
-    by_first: HashMap<u32, Vec<usize>>,
+    places: HashMap<u32, Vec<usize>>,
 }
 
 impl<'a> Occurrences<'a> {
     pub(super) fn new(source: &'a [u32]) -> Self {
-        let mut by_first: HashMap<u32, Vec<usize>> = HashMap::new();
+        let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
         for (at, token) in source.iter().enumerate() {
-            by_first.entry(*token).or_default().push(at);
+            places.entry(*token).or_default().push(at);
         }
-        Self { source, by_first }
+        Self { source, places }
     }
 
-    /// Where `tokens` stand, in order.
+    /// Where `tokens` stand, in order. Looks only at the places of the rarest of them.
     pub(super) fn of(&self, tokens: &[u32]) -> impl Iterator<Item = usize> {
-        let starts = tokens.first().and_then(|first| self.by_first.get(first));
-        starts.into_iter().flatten().copied().filter(move |start| self.source[*start..].starts_with(tokens))
+        let places = |token: &u32| self.places.get(token).map_or(&[][..], Vec::as_slice);
+        let rarest = tokens.iter().enumerate().min_by_key(|(_, token)| places(token).len());
+        let (offset, places) = rarest.map_or((0, &[][..]), |(offset, token)| (offset, places(token)));
+        let starts = places.iter().filter_map(move |place| place.checked_sub(offset));
+        starts.filter(move |start| self.source[*start..].starts_with(tokens))
     }
 }
 
