@@ -46,6 +46,7 @@ fn render(name: &'static str, template: &'static str, report: &SystemsReport) ->
         "full" => "full fine-tuning".to_owned(),
         other => other.to_owned(),
     });
+    environment.add_filter("percent", |part: f64| ((1e4 * part).round() / 100.0).to_string());
     environment.add_filter("short", short);
     environment.add_filter("bytes", bytes);
     environment.add_filter("seconds", seconds);

@@ -185,11 +185,11 @@ impl Advisor<'_> {
                     format!("{} needs no training, {} does.", chosen.name, best.name)
                 }
                 (Some(cheap), Some(dear)) if cheap > 0.0 => format!(
-                    "{} is the cheaper of the two: {:.2} times the {} for {}.",
+                    "{} is the cheaper of the two: the {} of {} is {:.2} times as much.",
                     chosen.name,
-                    dear / cheap,
                     self.config.cost.words(),
-                    best.name
+                    best.name,
+                    dear / cheap
                 ),
                 _ => format!("{} is the cheaper of the two, as far as costs were measured.", chosen.name),
             });
