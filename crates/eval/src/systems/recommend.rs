@@ -165,17 +165,17 @@ impl Advisor<'_> {
                 self.words(&difference)
             ));
         }
+        // What ranks higher either lost general ability or was not shown to beat the base.
+        let among = if best.rank == 1 { "" } else { " of those that qualify" };
         if chosen.name == best.name {
-            let dearer = kept.len() > 1;
-            let by = if dearer { " of those that kept their general ability" } else { "" };
-            reasons.push(format!("It scores best{by}, and nothing cheaper is as good."));
+            reasons.push(format!("It scores highest{among}, and nothing cheaper is as good."));
         } else if let Some(difference) = self.pair(best, chosen) {
             let relation = match difference.effect {
                 Effect::Better => "is better by less than is useful",
                 _ => "is not shown to be better",
             };
             reasons.push(format!(
-                "{} scores highest but {relation}: {}.",
+                "{} scores highest{among} but {relation}: {}.",
                 best.name,
                 self.words(&difference)
             ));

@@ -161,6 +161,7 @@ fn who_forgets_is_not_taken() {
     assert_eq!((found.system.as_str(), found.outcome), ("lora", Outcome::Trained));
     says(&found.cautions, "full lost general ability: web +19.6 % loss.");
     says(&found.reasons, "Its general loss changed by at most +1.0 %");
+    says(&found.reasons, "It scores highest of those that qualify");
     let changes = &full.systems[1].general;
     assert_eq!(changes.iter().map(|change| change.source.as_str()).collect::<Vec<_>>(), ["code", "web"]);
     let wanted = ForgettingConfig::new()
