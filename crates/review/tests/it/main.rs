@@ -1,5 +1,6 @@
 //! Integration tests: studies, plans, the log, the server over plain TCP, results.
 
+mod browser;
 mod client;
 mod hostile;
 mod kill;
