@@ -49,7 +49,7 @@ pub struct PreferenceExport {
 /// What judges preferred, by simple majority, for each pair of outputs.
 pub fn preference_pairs(study: &Study, plan: &Plan, log: &LogContents) -> PreferenceExport {
     let mut tallies: BTreeMap<(usize, &str, &str), [usize; 4]> = BTreeMap::new();
-    let votes = votes(study, plan, log);
+    let votes = votes(plan, log);
     for vote in &votes {
         tallies.entry((vote.item, vote.first, vote.second)).or_default()[vote.outcome as usize] += 1;
     }

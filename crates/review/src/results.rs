@@ -116,7 +116,7 @@ impl Results {
             answered: latest.iter().flatten().count(),
             of: latest.len(),
         });
-        let votes = votes(study, plan, log);
+        let votes = votes(plan, log);
         let confidence = config.bootstrap.confidence;
         let metrics =
             config.metrics.iter().map(|metric| metric::agreement(study, &votes, metric, confidence));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{LogContents, Plan, Record, Showing, SideScores, Study, Verdict};
+use crate::{LogContents, Plan, Record, Showing, SideScores, Verdict};
 
 /// What a judge said about a pair whose systems stand in the order of their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +66,7 @@ pub(crate) struct Vote<'a> {
 }
 
 /// The votes that count, by judge and in the order shown: independent of the order in which answers came.
-pub(crate) fn votes<'a>(study: &Study, plan: &Plan, log: &'a LogContents) -> Vec<Vote<'a>> {
+pub(crate) fn votes<'a>(plan: &Plan, log: &'a LogContents) -> Vec<Vote<'a>> {
     let (latest, _) = log.latest(plan);
     let mut votes = Vec::new();
     for (judge, latest) in latest.iter().enumerate() {
@@ -75,7 +75,6 @@ pub(crate) fn votes<'a>(study: &Study, plan: &Plan, log: &'a LogContents) -> Vec
             if task.showing == Showing::Repeat {
                 continue;
             }
-            debug_assert_eq!(study.items[task.item].id, record.item);
             let (left, right) = (record.left.as_str(), record.right.as_str());
             votes.push(Vote {
                 judge,

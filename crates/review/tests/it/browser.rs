@@ -61,7 +61,7 @@ fn judge(page: &Page<'_>, token: &str, number: usize) {
         "tie" => "#tie",
         _ => "#both-bad",
     };
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         page.press(keys[number / 2 % 2])
     } else {
         page.click(button)
@@ -105,7 +105,7 @@ fn twenty_judgements_by_keys_and_clicks_survive_a_kill() {
     page.open(format!("http://{at}/#{ADA}"));
     wait(&page, "document.querySelector('#count').textContent === '5 of 10'");
     // Back to the pair before, another answer with a comment and scores, and back again.
-    let before = wanted_at(&page);
+    let before = place(&page);
     page.press("u");
     wait(&page, &format!("document.querySelector('main').dataset.task === '{}'", before - 1));
     assert_eq!(page.eval("document.querySelectorAll('[aria-pressed=true]').length"), 1);
@@ -159,7 +159,7 @@ fn twenty_judgements_by_keys_and_clicks_survive_a_kill() {
 }
 
 /// The place of the task shown.
-fn wanted_at(page: &Page<'_>) -> usize {
+fn place(page: &Page<'_>) -> usize {
     let place = page.eval("document.querySelector('main').dataset.task");
     place.as_str().and_then(|place| place.parse().ok()).expect("a place")
 }

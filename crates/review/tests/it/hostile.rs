@@ -171,6 +171,19 @@ fn texts_reach_the_browser_as_data_and_names_of_systems_do_not() {
 }
 
 #[test]
+fn an_open_study_shows_names() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut study = study(1);
+    study.options.blinding = burnisher_review::Blinding::Open;
+    let server = Running::start(study, &dir.path().join("log.jsonl"));
+    let task = get(server.address, "/api/task", ADA).json()["task"].clone();
+    assert_eq!(task["item"], "q0");
+    let mut systems = ["left", "right"].map(|side| task[side]["system"].as_str().expect("a name").to_owned());
+    systems.sort();
+    assert_eq!(systems, ["base", "tuned"]);
+}
+
+#[test]
 fn drawn_tokens_outlive_the_server() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = dir.path().join("log.jsonl");
