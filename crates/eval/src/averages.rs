@@ -109,8 +109,6 @@ impl Averages {
             sum.wanted += class.wanted;
         }
         let scores: Vec<ClassScore> = classes.iter().map(|class| score(*class)).collect();
-        // Without support every class weighs the same, as in scikit-learn.
-        let by_support = |score: &ClassScore| if sum.wanted == 0 { 1.0 } else { score.support as f64 };
         let average = |weight: &dyn Fn(&ClassScore) -> f64| {
             let mean = |part: fn(&ClassScore) -> f64| {
                 let rows: Vec<(f64, f64)> = scores
@@ -119,15 +117,23 @@ impl Averages {
                     .filter(|(value, _)| !value.is_nan())
                     .collect();
                 let total: f64 = rows.iter().map(|(_, weight)| weight).sum();
-                match total > 0.0 {
-                    true => rows.iter().map(|(value, weight)| value * weight).sum::<f64>() / total,
-                    false => zero_division.value(),
+                // Without support every class weighs the same, as in scikit-learn.
+                if total > 0.0 {
+                    rows.iter().map(|(value, weight)| value * weight).sum::<f64>() / total
+                } else if rows.is_empty() {
+                    zero_division.value()
+                } else {
+                    rows.iter().map(|(value, _)| value).sum::<f64>() / rows.len() as f64
                 }
             };
             let (precision, recall) = (mean(|score| score.precision), mean(|score| score.recall));
             ClassScore { precision, recall, f: mean(|score| score.f), support: sum.wanted }
         };
-        Self { micro: score(sum), macro_: average(&|_| 1.0), weighted: average(&by_support) }
+        Self {
+            micro: score(sum),
+            macro_: average(&|_| 1.0),
+            weighted: average(&|score| score.support as f64),
+        }
     }
 }
 

@@ -86,7 +86,7 @@ pub struct MetricComparison {
     pub base_interval: [f64; 2],
     /// Bounds of the tuned system's score.
     pub tuned_interval: [f64; 2],
-    /// Two-sided, of the difference ([`PairedEstimate`](crate::PairedEstimate)).
+    /// Two-sided, of the difference ([`PairedEstimate`]).
     pub p_value: f64,
     /// Number of examples.
     pub count: usize,

@@ -7,14 +7,29 @@
 //! |---|---|---|---|
 //! | perplexity of a corpus | [`corpus_perplexity`] | 1.. | `exp(eval_loss)` of transformers' Trainer |
 //! | mean perplexity of texts | [`mean_text_perplexity`] | 1.. | `perplexity` of Hugging Face evaluate |
+//! | word and byte perplexity | [`weighted_perplexity`] | 1.. | lm-eval 0.4.13 |
 //! | bits per byte | [`bits_per_byte`] | 0.. | lm-eval 0.4.13 |
+//! | multiple choice: acc, acc_norm, acc_bytes, mutual information, Brier | [`multiple_choice`](fn@multiple_choice) | 0..1, Brier 0..2 | lm-eval 0.4.13 |
 //! | exact match | [`ExactMatchConfig`] | 0..1 | `exact_match` of Hugging Face evaluate |
-//! | SQuAD v1.1 EM and F1 | [`squad`] | 0..100 | `squad` of Hugging Face evaluate |
-//! | entity precision, recall, F1 | [`EntityConfig`] | 0..100 | (micro averages of field-value pairs) |
-//! | ROUGE-N, -L, -Lsum | [`RougeConfig`] | 0..1 | rouge_score 0.1.2 |
+//! | answers in longer outputs | [`AnswerFilter`], [`ChoiceFilter`] | | `regex`, `multi_choice_regex` of lm-eval 0.4.13 |
+//! | SQuAD v1.1 EM and F1 | [`squad`](fn@squad) | 0..100 | `squad` of Hugging Face evaluate |
+//! | SQuAD v2.0 EM and F1 | [`squad_v2`] | 0..100 | `squad_v2` of Hugging Face evaluate |
+//! | word and character error rate | [`corpus_errors`] | 0.. | jiwer 4.0 |
+//! | ROUGE-N, -L, -Lsum | [`RougeConfig`] | 0..1 | rouge_score 0.1.2, with its error bars ([`RougeAggregation`]) |
 //! | BLEU | [`BleuConfig`] | 0..100 | sacrebleu 2.6.0: `none`, `13a`, `intl`, `char`, `zh` |
 //! | chrF, chrF+, chrF++ | [`ChrfConfig`] | 0..100 | sacrebleu 2.6.0 |
-//! | TER | [`TerConfig`] | 0.. (lower is better) | sacrebleu 2.6.0 |
+//! | TER | [`TerConfig`] | 0.., lower is better | sacrebleu 2.6.0 |
+//! | entities as tags: IOB1, IOB2, IOE1, IOE2, IOBES, BILOU | [`TaggingConfig`] | 0..1 | seqeval 1.2.2, default and strict |
+//! | entities as spans: strict, exact, partial, type | [`SpanConfig`] | 0..1 | nervaluate 1.2.1, and a matching without order |
+//! | field-value pairs in JSON, forgiving | [`EntityConfig`] | 0..100 | (micro averages) |
+//! | JSON field by field, with every mistake | [`JsonFieldConfig`] | 0..100 | (micro and macro averages) |
+//! | accuracy, P/R/F, MCC, kappa, confusion matrix | [`classify`] | −1..1 | scikit-learn 1.9.1 |
+//! | ROC AUC, average precision, log loss, top-k | [`roc_auc`], [`ClassProbabilities`] | 0..1, loss 0.. | scikit-learn 1.9.1 |
+//! | errors and correlations of numbers | [`regression`](fn@regression), [`pearson`], [`spearman`], [`kendall`] | | scikit-learn, SciPy 1.17.1 |
+//! | ECE, reliability curve, temperature | [`calibration`](fn@calibration), [`fit_temperature`] | 0..1 | Guo et al. 2017 |
+//! | agreement: Cohen, Fleiss, Randolph | [`cohen_kappa`], [`fleiss_kappa`], [`randolph_kappa`] | −1..1 | scikit-learn, statsmodels 0.15 |
+//! | agreement: Krippendorff, Gwet AC1 and AC2 | [`krippendorff_alpha`], [`gwet_ac`] | ..1 | krippendorff 0.9 |
+//! | pass@k, distinct-n | [`pass_at_k`], [`distinct_n`] | 0..1 | Chen et al. 2021, Li et al. 2016 |
 //!
 //! The two perplexities are different numbers, so they have different names.
 //!
@@ -28,6 +43,19 @@
 //! | is its loss lower? | [`LossComparison`] |
 //! | has it forgotten anything? | [`ForgettingConfig`] |
 //! | all of it in one file | [`Report`] |
+//!
+//! Statistics by themselves:
+//!
+//! | question | entry point | agrees with |
+//! |---|---|---|
+//! | how sure is a number? | [`bootstrap`](fn@bootstrap), percentile or BCa ([`IntervalMethod`]) | Efron and Tibshirani 1993 |
+//! | which standard error would lm-eval print? | [`mean_stderr`], [`bootstrap_stderr`], [`pooled_stderr`] | lm-eval 0.4.13, the same draws |
+//! | which interval would sacrebleu print? | [`resampled_score`] | sacrebleu 2.6.0, the same draws |
+//! | and which p-value for two systems? | [`PairedTestConfig`] | its paired bootstrap and approximate randomisation |
+//! | do they get different examples right? | [`mcnemar`](fn@mcnemar) | statsmodels 0.15 |
+//! | and over many tests? | [`holm`] | Holm 1979 |
+//! | how many examples do I need? | [`PowerConfig`] | Connor 1987 |
+//! | who wins in pairs? | [`BradleyTerryConfig`], [`EloConfig`], [`win_rates`] | FastChat |
 //!
 //! # Example
 //!

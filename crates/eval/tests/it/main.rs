@@ -11,6 +11,7 @@ mod compare;
 mod entities;
 mod forgetting;
 mod json_fields;
+mod laws;
 mod perplexity;
 mod properties;
 mod qa;
