@@ -5,6 +5,7 @@
 //! | [`quant`] | `burnisher-quant` | numbers to fewer bits and back: NF4 with double quantization |
 //! | [`data`] | `burnisher-data` | files to clean records to token batches: templates, masks, packing, splits, leaks |
 //! | [`eval`] | `burnisher-eval` | metrics over strings and numbers |
+//! | `review` | `burnisher-review` | human evaluation: a blind judging page, its log, results; needs the feature `review` |
 //! | [`kernels`] | `burnisher-kernels` | differentiable operations, each with a reference |
 //! | [`lora`] | `burnisher-lora` | adapters: attach, run, merge, exchange with PEFT |
 //! | [`models`] | `burnisher-models` | Llama, Mistral, Gemma, Qwen and Phi from Hugging Face directories; generation |
@@ -60,6 +61,8 @@ pub use burnisher_kernels as kernels;
 pub use burnisher_lora as lora;
 pub use burnisher_models as models;
 pub use burnisher_quant as quant;
+#[cfg(feature = "review")]
+pub use burnisher_review as review;
 pub use burnisher_train as train;
 
 /// The names that most programs use.

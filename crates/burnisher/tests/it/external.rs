@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use crate::workspace_root;
 
 /// A crate, the other dependencies its user names, and a use of it.
-const USERS: [(&str, &str, &str); 8] = [
+const USERS: [(&str, &str, &str); 9] = [
     (
         "quant",
         "",
@@ -19,6 +19,13 @@ const USERS: [(&str, &str, &str); 8] = [
          assert_eq!(burnisher_data::pack(documents, 8, burnisher_data::Packing::BestFit).len(), 1);",
     ),
     ("eval", "", "assert_eq!(burnisher_eval::answer_f1(\"the cat\", &[\"a cat\"]), 1.0);"),
+    (
+        "review",
+        "",
+        "let outputs = [(\"base\", \"a\"), (\"tuned\", \"b\")];
+         let study = burnisher_review::Study::new(vec![burnisher_review::Item::new(\"1\", \"p\", outputs)]);
+         assert!(study.validate().is_ok());",
+    ),
     (
         "kernels",
         "burn",

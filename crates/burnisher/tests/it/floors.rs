@@ -9,11 +9,12 @@ use serde_json::Value;
 use crate::workspace_root;
 
 /// Folder, package, floor, and the complete list of the workspace's crates that it may depend on.
-const CRATES: [(&str, &str, u8, &[&str]); 9] = [
+const CRATES: [(&str, &str, u8, &[&str]); 10] = [
     ("quant", "burnisher-quant", 0, &[]),
     ("data", "burnisher-data", 0, &[]),
     ("eval", "burnisher-eval", 0, &[]),
     ("kernels", "burnisher-kernels", 1, &["burnisher-quant"]),
+    ("review", "burnisher-review", 1, &["burnisher-eval"]),
     ("lora", "burnisher-lora", 2, &["burnisher-quant", "burnisher-kernels"]),
     (
         "models",
@@ -45,6 +46,7 @@ const CRATES: [(&str, &str, u8, &[&str]); 9] = [
             "burnisher-models",
             "burnisher-data",
             "burnisher-eval",
+            "burnisher-review",
             "burnisher-train",
         ],
     ),
@@ -63,7 +65,7 @@ const BACKENDS: [&str; 8] = ["flex", "ndarray", "wgpu", "vulkan", "metal", "cuda
 const BACKEND_CRATES: [&str; 3] = ["burnisher-kernels", "burnisher", "burnisher-cli"];
 
 #[test]
-fn the_workspace_is_the_nine_crates_and_three_tool_members() {
+fn the_workspace_is_the_ten_crates_and_three_tool_members() {
     let packages = packages();
     let mut faults = Vec::new();
     for package in &packages {
