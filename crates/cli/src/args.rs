@@ -35,6 +35,11 @@ pub(crate) enum Command {
     /// Compare base, retrieval, LoRA, QLoRA, full fine-tuning and given adapters on the same examples, as a TOML or YAML
     /// file says; goes on where it was stopped. Writes systems.md, systems.json and systems.html.
     Compare(CompareArgs),
+    /// Score a file of predictions and references (JSON lines), as JSON.
+    Metrics(MetricsArgs),
+    /// Let people judge the answers of systems, blind and side by side, on a page that this program serves.
+    #[cfg(feature = "review")]
+    Review(crate::review::ReviewArgs),
     /// What this program and this machine can do, and what is missing and why.
     Doctor,
     /// Merge an adapter into its base model and write the result as a dense Hugging Face directory, one tensor after
@@ -190,6 +195,26 @@ pub(crate) struct CompareArgs {
     /// The comparison (.toml, .yaml, .yml): `run` names a run file, `output_dir` where all goes; the documentation of
     /// `CompareConfig` lists the fields.
     pub(crate) config: PathBuf,
+}
+
+#[derive(Arguments)]
+pub(crate) struct MetricsArgs {
+    /// JSON lines with `prediction` and `reference` (or a list `references`).
+    pub(crate) file: PathBuf,
+    /// Metrics, separated by commas: exact_match, squad_exact_match, squad_f1, entity_precision, entity_recall,
+    /// entity_f1, rouge1, rouge2, rougeL, rougeLsum, bleu (these with intervals), chrf, chrf++, ter, wer, cer, labels
+    /// (accuracy, F1, Matthews), tags (entities of lists of tags, as seqeval).
+    #[arg(long, value_delimiter = ',', default_value = "exact_match,squad_f1,rougeL,bleu")]
+    pub(crate) metrics: Vec<String>,
+    /// The field of the prediction.
+    #[arg(long, default_value = "prediction")]
+    pub(crate) prediction: String,
+    /// The field of the reference; with an `s` behind it, a list of them.
+    #[arg(long, default_value = "reference")]
+    pub(crate) reference: String,
+    /// Seed of the bootstrap intervals.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 #[derive(Arguments)]

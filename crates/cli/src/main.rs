@@ -9,6 +9,9 @@ mod doctor;
 mod eval;
 mod export;
 mod logits;
+mod metrics;
+#[cfg(feature = "review")]
+mod review;
 
 use std::process::ExitCode;
 
@@ -29,6 +32,9 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::check_out(&args).and_then(|()| eval::run(&args)),
         Command::Compare(args) => compare::run(&args),
         Command::Data { command } => data::run(&command),
+        Command::Metrics(args) => metrics::run(&args),
+        #[cfg(feature = "review")]
+        Command::Review(args) => review::run(&args),
         Command::Doctor => doctor::run(),
         Command::Export(args) => export::export(&args),
         Command::Merge(args) => export::merge(&args),

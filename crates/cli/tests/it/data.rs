@@ -32,7 +32,7 @@ fn shards_of_cleaning_and_splitting_merge_into_what_one_process_writes() {
     write_texts(&dir.path().join("raw.jsonl"));
     fs::write(
         dir.path().join("steps.toml"),
-        "steps = [\"white_space\", { step = \"matches\", pattern = \"w12x\", action = \"drop\" }]\n",
+        "steps = [\"white_space\", { step = \"regex\", patterns = [\"w12x\"] }]\n",
     )
     .unwrap();
     let clean = |out: &str, shard: Option<&str>| {
@@ -42,7 +42,7 @@ fn shards_of_cleaning_and_splitting_merge_into_what_one_process_writes() {
         succeed(&args)
     };
     let (out, err) = clean("whole.jsonl", None);
-    assert!(out.contains("white_space") && out.contains("matches"), "{out}");
+    assert!(out.contains("white_space") && out.contains("regex"), "{out}");
     assert!(err.contains("60 records"), "{err}");
     for (part, shard) in ["0/3", "1/3", "2/3"].iter().enumerate() {
         clean(&format!("part{part}.jsonl"), Some(shard));

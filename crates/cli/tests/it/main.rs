@@ -4,6 +4,7 @@ mod compare;
 mod data;
 mod kill;
 mod methods;
+mod metrics;
 mod program;
 mod real_data;
 mod support;

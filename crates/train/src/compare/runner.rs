@@ -147,6 +147,8 @@ impl<'a> Work<'a> {
         let result = make(note)?;
         let stored = serde_json::to_vec_pretty(&Stored { identity, result: result.clone() });
         let stored = stored.map_err(|error| TrainError::io("write", &path, error.into()))?;
+        let folder = self.config.output_dir.join(name);
+        fs::create_dir_all(&folder).map_err(|source| TrainError::io("create", &folder, source))?;
         write_file(&path, &stored)?;
         Ok(result)
     }

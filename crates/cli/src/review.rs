@@ -1,0 +1,131 @@
+//! `burnisher review`: people judge answers on a local page.
+
+use std::{fs, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use burnisher::review::{
+    Criterion, Judge, Results, ResultsConfig, ServeConfig, Study, StudyOptions, offline_page,
+    preference_pairs, read_log, serve,
+};
+use burnisher::{review::Plan, train::write_file};
+use clap::Args;
+
+use crate::Outcome;
+
+#[derive(Args)]
+pub(crate) struct ReviewArgs {
+    /// A study (.json, .jsonl), or one file of answers for each system: `base=base.jsonl tuned=tuned.jsonl`, lines of
+    /// `{"id", "prompt", "output"}`.
+    #[arg(required = true, value_name = "STUDY|SYSTEM=FILE")]
+    files: Vec<String>,
+    /// The log of judgements; made where it is missing, continued where it is there.
+    #[arg(long, value_name = "FILE")]
+    log: PathBuf,
+    /// A judge; may be repeated. The link of each is printed.
+    #[arg(long = "judge", value_name = "NAME", default_value = "judge")]
+    judges: Vec<String>,
+    /// A criterion with its scale, `accuracy:1-5`; may be repeated.
+    #[arg(long = "criterion", value_name = "NAME:MIN-MAX")]
+    criteria: Vec<CriterionArg>,
+    /// What judges are told.
+    #[arg(long)]
+    instructions: Option<String>,
+    /// The share of items that come twice, sides swapped.
+    #[arg(long, default_value_t = 0.1)]
+    repeats: f64,
+    /// Seed of the order and the sides.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where the page is served. Addresses of a network let others in, over a connection that is not encrypted.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    address: SocketAddr,
+    /// Write a page for each judge into this folder that works without a server, and end.
+    #[arg(long, value_name = "DIR")]
+    offline: Option<PathBuf>,
+    /// Print the results of the log, and end.
+    #[arg(long)]
+    results: bool,
+    /// Write chosen and rejected answers (for DPO) as JSON lines, and end.
+    #[arg(long, value_name = "FILE")]
+    preferences: Option<PathBuf>,
+}
+
+#[derive(Clone)]
+struct CriterionArg {
+    name: String,
+    scale: (i64, i64),
+}
+
+impl FromStr for CriterionArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.rsplit_once(':').and_then(|(name, scale)| {
+            let (min, max) = scale.split_once('-')?;
+            Some(Self { name: name.to_owned(), scale: (min.parse().ok()?, max.parse().ok()?) })
+        });
+        parsed.ok_or_else(|| "wanted NAME:MIN-MAX, for example accuracy:1-5".to_owned())
+    }
+}
+
+pub(crate) fn run(args: &ReviewArgs) -> Outcome {
+    let study = study(args)?;
+    if let Some(dir) = &args.offline {
+        fs::create_dir_all(dir)?;
+        for (number, judge) in (1..).zip(&args.judges) {
+            let path = dir.join(format!("judge-{number}.html"));
+            write_file(&path, offline_page(&study, judge)?.as_bytes())?;
+            println!("{judge}: {}", path.display());
+        }
+        return Ok(());
+    }
+    if let Some(path) = &args.preferences {
+        let plan = Plan::new(&study)?;
+        let contents = read_log(&args.log, &study, &plan)?;
+        let export = preference_pairs(&study, &plan, &contents);
+        export.write_jsonl(path)?;
+        println!("wrote {}", path.display());
+        return Ok(());
+    }
+    if !args.results {
+        let config = ServeConfig::new(&args.log).with_address(args.address);
+        serve(study.clone(), config, |server| {
+            for (judge, link) in &server.links().judges {
+                println!("{judge}: {link}");
+            }
+            println!("results: {}\nCtrl-C ends it.", server.links().owner);
+        })?;
+    }
+    println!("{}", Results::from_log(&study, &args.log, &ResultsConfig::new())?.to_markdown());
+    Ok(())
+}
+
+fn study(args: &ReviewArgs) -> Result<Study, Box<dyn std::error::Error>> {
+    let systems: Option<Vec<(&str, &str)>> = args.files.iter().map(|file| file.split_once('=')).collect();
+    let mut study = match (systems, args.files.as_slice()) {
+        (Some(systems), _) => {
+            let (study, joined) = Study::from_predictions(systems)?;
+            eprintln!("{} items; {} answered by one system only", joined.items, joined.left_out.len());
+            study
+        }
+        (None, [file]) => Study::from_file(file)?,
+        (None, files) => {
+            return Err(format!(
+                "found {} files, wanted one study, or SYSTEM=FILE for each system",
+                files.len()
+            )
+            .into());
+        }
+    };
+    if let Some(instructions) = &args.instructions {
+        study = study.with_instructions(instructions);
+    }
+    if !args.criteria.is_empty() {
+        let criterion = |arg: &CriterionArg| Criterion::new(&arg.name, arg.scale.0, arg.scale.1);
+        study = study.with_criteria(args.criteria.iter().map(criterion));
+    }
+    if study.options.judges.is_empty() {
+        let options = StudyOptions::new().with_seed(args.seed).with_repeats(args.repeats);
+        study = study.with_options(options.with_judges(args.judges.iter().map(Judge::new)));
+    }
+    Ok(study)
+}
