@@ -9,6 +9,9 @@ use clap::Args;
 use super::{input::InputArgs, output::Output};
 use crate::{Outcome, bar::Bar};
 
+/// Where the key of an endpoint usually is.
+const USUAL_KEY: &str = "OPENAI_API_KEY";
+
 #[derive(Args)]
 pub(crate) struct ExtractArgs {
     /// The task: instructions, examples, schema (.toml, .yaml).
@@ -26,9 +29,9 @@ pub(crate) struct ExtractArgs {
     /// The model's name there.
     #[arg(long)]
     model: String,
-    /// The environment variable that holds the key of the endpoint.
-    #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY")]
-    api_key_variable: String,
+    /// The environment variable that holds the key of the endpoint; OPENAI_API_KEY without it, if that is set.
+    #[arg(long, value_name = "NAME")]
+    api_key_variable: Option<String>,
     /// Requests at the same time.
     #[arg(long, default_value_t = 8)]
     concurrency: usize,
@@ -63,9 +66,13 @@ pub(crate) fn run(args: &ExtractArgs) -> Outcome {
         .iter()
         .map(|record| Document::new(record.origin.to_string(), record.user_and_assistant_text()))
         .collect();
-    let mut http = HttpConfig::new(&args.endpoint, &args.model)
-        .with_api_key_variable(&args.api_key_variable)
-        .with_timeout(Duration::from_secs(args.timeout));
+    let mut http =
+        HttpConfig::new(&args.endpoint, &args.model).with_timeout(Duration::from_secs(args.timeout));
+    if let Some(variable) = &args.api_key_variable {
+        http = http.with_api_key_variable(variable);
+    } else if std::env::var_os(USUAL_KEY).is_some() {
+        http = http.with_api_key_variable(USUAL_KEY);
+    }
     if let Some(requests) = args.requests_per_minute {
         http = http.with_requests_per_minute(requests);
     }

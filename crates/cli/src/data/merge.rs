@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use burnisher::data::merge_shards;
 use clap::Args;
 
+use super::output::make_folder;
 use crate::Outcome;
 
 #[derive(Args)]
@@ -16,6 +17,7 @@ pub(crate) struct MergeArgs {
 }
 
 pub(crate) fn run(args: &MergeArgs) -> Outcome {
+    make_folder(&args.out)?;
     let records = merge_shards(&args.shards, &args.out)?;
     println!("{records} records of {} shards in {}", args.shards.len(), args.out.display());
     Ok(())

@@ -35,10 +35,7 @@ enum Writer {
 
 impl Output {
     pub(super) fn create(path: &Path, shard: Option<Shard>) -> Result<Self, Box<dyn std::error::Error>> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
-        }
+        make_folder(path)?;
         let writer = match shard {
             None => Writer::Whole(JsonlWriter::create(path)?),
             Some(shard) => Writer::Shard(ShardWriter::create(path, shard)?),
@@ -66,4 +63,13 @@ impl Output {
         println!("wrote {} records to {}", self.count, self.path.display());
         Ok(())
     }
+}
+
+/// Makes the folder that a file will stand in.
+pub(super) fn make_folder(path: &Path) -> Outcome {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+    }
+    Ok(())
 }

@@ -1,6 +1,16 @@
 //! `burnisher data`: each command on small files, shards against one process, and the real sets of ../shared.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use crate::support::{base, fail, shared, succeed};
 
@@ -312,6 +322,72 @@ fn the_real_sets_go_through_without_an_edit_by_hand() {
         &at("novels.jsonl.zst"),
     ]);
     assert!(err.contains("2 files"), "{err}");
+}
+
+/// A server that answers every request with the same extractions, and counts them.
+fn endpoint(requests: Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = r#"{"extractions": [{"company": "Vantcore"}, {"company": "Nowhere Corp"}]}"#;
+    let body = serde_json::json!({ "choices": [{ "message": { "role": "assistant", "content": answer } }] })
+        .to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while stream.read_line(&mut line).unwrap_or(0) > 2 {
+                if let Some((name, value)) = line.split_once(':')
+                    && name.eq_ignore_ascii_case("content-length")
+                {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            requests.fetch_add(1, Ordering::SeqCst);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            stream.get_mut().write_all((head + &body).as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}/v1")
+}
+
+#[test]
+fn extractions_show_their_source_and_are_not_asked_for_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(
+        dir.path().join("task.toml"),
+        "instructions = \"Extract companies, in the text's own words.\"\n\n[[examples]]\ntext = \"Ada works at Orbel.\"\n\
+         extractions = [{ class = \"company\", text = \"Orbel\" }]\n",
+    )
+    .unwrap();
+    fs::write(dir.path().join("a.txt"), "Profit of Vantcore rose.\n").unwrap();
+    fs::write(dir.path().join("b.txt"), "In May VANTCORE opened a plant.\n").unwrap();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let url = endpoint(requests.clone());
+    let (task, a, b, out) = (at("task.toml"), at("a.txt"), at("b.txt"), at("out"));
+    let args =
+        ["data", "extract", "--task", &task, &a, &b, "--endpoint", &url, "--model", "m", "--out", &out];
+    // No key is asked for where none is set.
+    let (printed, _) = succeed(&args);
+    assert_eq!(requests.load(Ordering::SeqCst), 2);
+    assert!(printed.contains("2 records with 2 extractions"), "{printed}");
+    let lines: Vec<serde_json::Value> =
+        text(at("out/extractions.jsonl")).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found = &lines[1]["extractions"];
+    assert_eq!(
+        (&found[0]["char_interval"]["start_pos"], &found[0]["char_interval"]["end_pos"]),
+        (&7.into(), &15.into())
+    );
+    assert!(found[1]["char_interval"].is_null(), "what the text does not have has no span: {found}");
+    assert!(text(at("out/extractions.html")).contains("data-start=\"7\""));
+    let (again, _) = succeed(&args);
+    assert_eq!(requests.load(Ordering::SeqCst), 2, "answers are kept");
+    assert!(again.contains("2 records with 2 extractions"), "{again}");
 }
 
 /// The output of a command that ends with 0, or with 1 for leaks.

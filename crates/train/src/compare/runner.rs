@@ -73,7 +73,10 @@ struct Work<'a> {
     device: &'a Device,
     tokenizer: Tokenizer,
     sets: Sets,
+    /// Stamps of the data files.
     files: Vec<Value>,
+    /// Stamps of what retrieval searches.
+    documents: Vec<Value>,
 }
 
 impl<'a> Work<'a> {
@@ -108,10 +111,12 @@ impl<'a> Work<'a> {
         note(&format!("{} examples of {}", examples.len(), test.display()));
         let data =
             [Some(&run.data.train), run.data.validation.as_ref(), Some(test), run.data.replay.as_ref()];
-        let files = data.into_iter().flatten().chain(config.general.values()).chain(&config.documents);
-        let files = files.map(|path| stamp(path)).collect();
+        let files = data.into_iter().flatten().chain(config.general.values());
+        let files = files.map(|path| source_files(path)).collect::<Result<Vec<_>, _>>()?.concat();
+        let documents = config.documents.iter().map(|path| source_files(path));
+        let documents = documents.collect::<Result<Vec<_>, _>>()?.concat();
         let sets = Sets::new(examples, general, &tokenizer, run.data.max_length)?;
-        Ok(Self { config, run, device, tokenizer, sets, files })
+        Ok(Self { config, run, device, tokenizer, sets, files, documents })
     }
 
     /// The system's result, from its file if that was made by the same configuration over the same files.
@@ -125,10 +130,13 @@ impl<'a> Work<'a> {
         let identity = json!({
             "run": run.unwrap_or(self.run),
             "files": self.files,
-            "adapter": self.config.adapters.get(name),
+            "base": weight_files(&self.run.model.path).iter().map(|file| stamp(file)).collect::<Vec<_>>(),
+            "adapter": self.config.adapters.get(name).map(|dir| {
+                weight_files(dir).iter().map(|file| stamp(file)).collect::<Vec<_>>()
+            }),
             "documents": (name == ComparedSystem::Retrieval.as_str()).then(|| {
                 let CompareConfig { passages, passage_words, passage_overlap, .. } = self.config;
-                json!([self.config.documents, passages, passage_words, passage_overlap])
+                json!([self.documents, passages, passage_words, passage_overlap])
             }),
             "asked": [self.sets.test.len(), self.config.max_new_tokens, self.config.batch_size],
             "general": [json!(self.config.general), json!(self.config.general_examples)],
@@ -258,16 +266,30 @@ fn read_events(path: &Path) -> Result<(Vec<CurvePoint>, f64), TrainError> {
     Ok((points.into_values().filter(measured).collect(), seconds + of_this_run))
 }
 
+/// The files of weights in a folder, by name.
+fn weight_files(dir: &Path) -> Vec<PathBuf> {
+    let files =
+        fs::read_dir(dir).into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|ending| ending == "safetensors")).collect();
+    files.sort();
+    files
+}
+
 /// Bytes of the weights in a folder.
 fn weights(dir: &Path) -> Option<u64> {
-    let files = fs::read_dir(dir).ok()?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let of_weights = files.filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"));
-    let sizes: Vec<u64> = of_weights.filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect();
+    let sizes: Vec<u64> =
+        weight_files(dir).iter().filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect();
     (!sizes.is_empty()).then(|| sizes.iter().sum())
 }
 
+/// The stamps of all files of a source.
+fn source_files(path: &Path) -> Result<Vec<Value>, TrainError> {
+    Ok(Source::open(path)?.files().iter().map(|file| stamp(file)).collect())
+}
+
 /// A file's path, size and time of its last change.
-fn stamp(path: &PathBuf) -> Value {
+fn stamp(path: &Path) -> Value {
     let of = |metadata: fs::Metadata| {
         let time = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some((metadata.len(), time.as_nanos() as u64))
