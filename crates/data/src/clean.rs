@@ -32,7 +32,7 @@ pub use self::report::{CleanReport, Sample, StepReport};
 use self::rule::{Rule, Scratch};
 pub use self::run::clean;
 pub use self::step::Step;
-pub use self::stream::Cleaned;
+pub use self::stream::{Cleanable, Cleaned};
 use crate::error::DataError;
 use crate::tokenizer::Tokenizer;
 
@@ -235,9 +235,10 @@ impl Pipeline {
     }
 
     /// Cleans records as they come, in parallel and in order; errors pass through. See [`Cleaned`].
-    pub fn stream<I>(&self, records: I) -> Cleaned<'_, I::IntoIter>
+    pub fn stream<I, T>(&self, records: I) -> Cleaned<'_, I::IntoIter, T>
     where
-        I: IntoIterator<Item = Result<crate::record::Record, DataError>>,
+        I: IntoIterator<Item = Result<T, DataError>>,
+        T: Cleanable,
     {
         Cleaned::new(self, records.into_iter())
     }

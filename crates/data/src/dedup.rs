@@ -142,9 +142,12 @@ fn fingerprint(record: &Record) -> u128 {
         push_part(&mut form, &collapse(text));
     }
     if let Body::Messages(messages) = &record.body {
+        for tool in record.tools() {
+            push_part(&mut form, &tool.to_string());
+        }
         for (turn, message) in messages.iter().enumerate() {
-            for call in message.tool_calls() {
-                push_part(&mut form, &format!("{turn} {call}"));
+            for (name, value) in &message.extra {
+                push_part(&mut form, &format!("{turn} {name} {value}"));
             }
         }
     }

@@ -58,7 +58,7 @@ pub use card::{
 };
 pub use clean::{
     AlphabetRatio, BoilerplateLines, C4, C4Measures, C4Paragraphs, Citations, CleanOutcome, CleanReport,
-    Cleaned, ControlCharacters, Counting, EmptyLines, FineWeb, GopherMeasures, GopherQuality,
+    Cleanable, Cleaned, ControlCharacters, Counting, EmptyLines, FineWeb, GopherMeasures, GopherQuality,
     GopherRepetition, Html, Language, Length, MatchAction, Matches, Mojibake, NormalForm, PersonalAction,
     PersonalData, Pipeline, PipelineBuilder, Preset, Repetition, Sample, Step, StepReport, Unicode,
     WhiteSpace, clean,

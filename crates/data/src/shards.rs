@@ -1,15 +1,15 @@
 //! What `n` processes wrote, put together as one would have written it.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Lines, Write};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Lines, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::record::Record;
-use crate::source::{Records, Shard, Source};
-use crate::writer::JsonlWriter;
+use crate::source::{LineReader, Shard, open_lines};
+use crate::writer::{JsonlWriter, temporary_beside};
 
 /// What is put behind a shard's name to name the file that says where its records belong.
 const PLACES: &str = ".places";
@@ -46,8 +46,7 @@ impl ShardWriter {
         let places_path = places_of(path);
         let failed = |source| DataError::Write { path: places_path.clone(), source };
         let records = JsonlWriter::create(path)?;
-        let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut places = BufWriter::new(tempfile::NamedTempFile::new_in(folder).map_err(failed)?);
+        let mut places = BufWriter::new(temporary_beside(&places_path).map_err(failed)?);
         let head = serde_json::json!({ "shard": shard.to_string() });
         writeln!(places, "{head}").map_err(failed)?;
         Ok(Self { records, places, places_path, last: None })
@@ -78,6 +77,11 @@ impl ShardWriter {
         let failed = |source| DataError::Write { path: self.places_path.clone(), source };
         let places = self.places.into_inner().map_err(|error| failed(error.into_error()))?;
         places.as_file().sync_all().map_err(failed)?;
+        // Places of an earlier run must not stand beside these records, whenever this ends.
+        match fs::remove_file(&self.places_path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
         self.records.finish()?;
         places.persist(&self.places_path).map_err(|error| failed(error.error))?;
         Ok(())
@@ -97,9 +101,8 @@ pub fn merge_shards(shards: &[PathBuf], out: impl AsRef<Path>) -> Result<usize, 
     let mut writer = JsonlWriter::create(out)?;
     while let Some((_, at)) = open.iter().enumerate().filter_map(|(at, shard)| Some((shard.place?, at))).min()
     {
-        if let Some(record) = open[at].advance()? {
-            writer.write(&record)?;
-        }
+        writer.write_line(&open[at].line)?;
+        open[at].advance()?;
     }
     writer.finish()
 }
@@ -139,14 +142,13 @@ fn places_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// A shard that is being read: its next record and the place of it.
+/// A shard that is being read: its next line and the place of it.
 struct Opened {
     path: PathBuf,
     shard: Shard,
-    /// `None` for a shard without records.
-    records: Option<Records>,
+    lines: LineReader,
     places: Lines<BufReader<File>>,
-    record: Option<Record>,
+    line: Vec<u8>,
     place: Option<u64>,
 }
 
@@ -162,19 +164,14 @@ impl Opened {
             places.next().transpose().map_err(|source| DataError::Read { path: places_path, source })?;
         let head: Head = serde_json::from_str(&head.unwrap_or_default())
             .map_err(|error| wrong(format!("its places do not begin with the shard: {error}")))?;
-        let shard = head.shard.parse()?;
-        let records = match Source::open(path)?.records() {
-            Ok(records) => Some(records),
-            Err(DataError::EmptyFile { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let mut opened = Self { path: path.to_path_buf(), shard, records, places, record: None, place: None };
+        let (shard, lines) = (head.shard.parse()?, open_lines(path)?);
+        let mut opened =
+            Self { path: path.to_path_buf(), shard, lines, places, line: Vec::new(), place: None };
         opened.advance()?;
         Ok(opened)
     }
 
-    /// Takes the record that stands at the place, and reads the next.
-    fn advance(&mut self) -> Result<Option<Record>, DataError> {
+    fn advance(&mut self) -> Result<(), DataError> {
         let wrong = |message| DataError::Shards { path: self.path.clone(), message };
         let place = match self.places.next() {
             None => None,
@@ -187,15 +184,13 @@ impl Opened {
         if let Some(place) = place.filter(|place| Some(*place) <= self.place) {
             return Err(wrong(format!("its places do not rise at {place}")));
         }
-        let record = match self.records.as_mut().and_then(Iterator::next) {
-            None | Some(Err(DataError::EmptyFile { .. })) => None,
-            Some(record) => Some(record?),
-        };
-        if record.is_some() != place.is_some() {
-            let more = if record.is_some() { "records than places" } else { "places than records" };
+        self.line.clear();
+        let found = self.lines.next(&mut self.line).transpose()?.is_some();
+        if found != place.is_some() {
+            let more = if found { "records than places" } else { "places than records" };
             return Err(wrong(format!("there are more {more}")));
         }
         self.place = place;
-        Ok(std::mem::replace(&mut self.record, record))
+        Ok(())
     }
 }

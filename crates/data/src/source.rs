@@ -25,7 +25,7 @@ pub(crate) use columns::nearest;
 pub(crate) use format::Compression;
 pub use format::Format;
 pub use input::Encoding;
-pub(crate) use jsonl::parse_line;
+pub(crate) use jsonl::{LineReader, parse_line};
 pub(crate) use records::Assembler;
 pub use records::Records;
 pub use report::{OnError, SkipReason, Skipped, SourceReport};
@@ -33,7 +33,7 @@ pub(crate) use shape::speakers;
 pub use shard::Shard;
 pub use text::TextUnit;
 
-use elements::{Parsing, ReadOptions};
+use elements::{FileContext, Parsing, ReadOptions};
 use files::Files;
 
 /// The most bytes one record may have, unless set otherwise: 256 MiB.
@@ -246,4 +246,11 @@ impl Source {
             parsing,
         }
     }
+}
+
+/// The lines of a file, unpacked.
+pub(crate) fn open_lines(path: &Path) -> Result<LineReader, DataError> {
+    let file = path.display().to_string().into();
+    let input = input::open(path).map_err(|source| DataError::Read { path: path.to_path_buf(), source })?;
+    Ok(LineReader::new(input.reader, FileContext { file, max_record_bytes: MAX_RECORD_BYTES }))
 }

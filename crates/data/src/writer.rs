@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
 use crate::error::DataError;
-use crate::record::Record;
-use crate::source::Compression;
+use crate::record::{Record, Shape};
+use crate::source::{Compression, Format};
 
 /// Writes records as JSON lines, packed if the name ends in `.gz` or `.zst`.
 ///
@@ -34,6 +34,8 @@ pub struct JsonlWriter {
     packer: Packer,
     line: Vec<u8>,
     records: usize,
+    /// That of the first record.
+    shape: Option<Shape>,
 }
 
 enum Packer {
@@ -47,11 +49,19 @@ impl JsonlWriter {
     ///
     /// # Errors
     ///
-    /// [`DataError::Write`] if the folder is not there or does not allow a new file.
+    /// [`DataError::Write`] if the folder is not there or does not allow a new file; [`DataError::InvalidConfig`] for a name
+    /// under which it would be read as a table or a text.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref().to_path_buf();
+        if let Some(Format::Csv | Format::Tsv | Format::Parquet | Format::Text) = Format::of(&path) {
+            return Err(DataError::InvalidConfig {
+                field: "path",
+                found: path.display().to_string(),
+                wanted: "a name that ends in .jsonl, .ndjson or .json, perhaps with .gz or .zst behind it",
+            });
+        }
         match Packer::new(&path) {
-            Ok(packer) => Ok(Self { path, packer, line: Vec::new(), records: 0 }),
+            Ok(packer) => Ok(Self { path, packer, line: Vec::new(), records: 0, shape: None }),
             Err(source) => Err(DataError::Write { path, source }),
         }
     }
@@ -60,9 +70,23 @@ impl JsonlWriter {
     ///
     /// # Errors
     ///
-    /// [`DataError::Write`].
+    /// [`DataError::Write`]; [`DataError::MixedShapes`] for a record of another shape than the first, since the file could
+    /// not be read again.
     pub fn write(&mut self, record: &Record) -> Result<(), DataError> {
+        let (found, wanted) = (record.shape(), *self.shape.get_or_insert(record.shape()));
+        if found != wanted {
+            return Err(DataError::MixedShapes { origin: record.origin.clone(), found, wanted });
+        }
         self.write_json(&record.to_json())
+    }
+
+    /// Appends a line as it is.
+    pub(crate) fn write_line(&mut self, line: &[u8]) -> Result<(), DataError> {
+        let to = self.packer.as_write();
+        self.records += 1;
+        to.write_all(line)
+            .and_then(|()| to.write_all(b"\n"))
+            .map_err(|source| DataError::Write { path: self.path.clone(), source })
     }
 
     /// Appends an object.

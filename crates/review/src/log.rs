@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Judgement, Plan, Record, ReviewError, Study};
 
+/// How often, and how long each time, a log that another process holds is waited for.
+const WAITS: usize = 10;
+const WAIT: std::time::Duration = std::time::Duration::from_millis(50);
+
 const VERSION: u32 = 1;
 
 /// The first line.
@@ -75,10 +79,14 @@ impl JudgementLog {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = private(&mut options).open(&path).map_err(ReviewError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ReviewError::LogInUse { path }),
-            Err(TryLockError::Error(source)) => return Err(ReviewError::io("lock", &path)(source)),
+        // A process that is just being started holds the files of its parent for a moment.
+        for wait in 0..=WAITS {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if wait < WAITS => std::thread::sleep(WAIT),
+                Err(TryLockError::WouldBlock) => return Err(ReviewError::LogInUse { path }),
+                Err(TryLockError::Error(source)) => return Err(ReviewError::io("lock", &path)(source)),
+            }
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(ReviewError::io("read", &path))?;

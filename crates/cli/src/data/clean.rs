@@ -1,6 +1,6 @@
-use std::{cell::RefCell, collections::VecDeque, path::PathBuf};
+use std::path::PathBuf;
 
-use burnisher::data::{DataError, Origin, Pipeline, Preset};
+use burnisher::data::{Pipeline, Preset};
 use burnisher::train::write_file;
 use clap::Args;
 
@@ -31,23 +31,9 @@ pub(crate) fn run(args: &CleanArgs) -> Outcome {
     };
     let mut records = args.input.records()?;
     let mut output = args.output.create(args.input.shard)?;
-    // What was read and may still come out, with its place.
-    let waiting: RefCell<VecDeque<(Origin, u64)>> = RefCell::default();
-    let read = records.by_ref().map(|record| {
-        let (place, record) = record?;
-        waiting.borrow_mut().push_back((record.origin.clone(), place));
-        Ok::<_, DataError>(record)
-    });
-    let mut cleaned = pipeline.stream(read);
+    let mut cleaned = pipeline.stream(records.by_ref());
     while let Some(record) = cleaned.next() {
-        let record = record?;
-        let place = loop {
-            match waiting.borrow_mut().pop_front() {
-                Some((origin, place)) if origin == record.origin => break place,
-                Some(_) => {}
-                None => unreachable!("a record that was not read: {}", record.origin),
-            }
-        };
+        let (place, record) = record?;
         output.write(place, &record)?;
     }
     let report = cleaned.report().clone();

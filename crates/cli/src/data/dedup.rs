@@ -42,7 +42,7 @@ pub(crate) struct DedupArgs {
     against: Vec<PathBuf>,
     /// Write the signatures of what is kept, and of what was known, here: tomorrow's `--against`. With --shard, the
     /// signatures of the shard.
-    #[arg(long, value_name = "FILE", requires_if("shard", "shard"))]
+    #[arg(long, value_name = "FILE")]
     signatures: Option<PathBuf>,
     /// Signatures that the shards wrote, all of them: nothing is computed again.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["shard", "against"])]
@@ -95,6 +95,15 @@ pub(crate) fn run(args: &DedupArgs) -> Outcome {
     let config = args.config();
     config.validate()?;
     if let Some(shard) = args.input.shard {
+        let ignored =
+            [("--out", args.out.is_some()), ("--exact", args.exact), ("--against", !args.against.is_empty())];
+        if let Some((option, _)) = ignored.iter().find(|(_, given)| *given) {
+            return Err(format!(
+                "--shard: found {option}, wanted only --signatures: which records stay is decided in the last run, with \
+                 --shards"
+            )
+            .into());
+        }
         let Some(path) = &args.signatures else {
             return Err(
                 "--shard: a shard knows a part of the records; wanted --signatures FILE for it, and \
@@ -132,7 +141,7 @@ pub(crate) fn run(args: &DedupArgs) -> Outcome {
         };
         (kept, known)
     } else {
-        (from_shards(args, records, &config)?, SignatureIndex::new(config.sketch)?)
+        from_shards(args, records, &config)?
     };
     if let Some(path) = &args.signatures {
         let mut index = known;
@@ -155,7 +164,7 @@ fn from_shards(
     args: &DedupArgs,
     records: Vec<Record>,
     config: &NearDuplicateConfig,
-) -> Result<Vec<Record>, Box<dyn std::error::Error>> {
+) -> Result<(Vec<Record>, SignatureIndex), Box<dyn std::error::Error>> {
     if args.exact || config.keep != Keep::First {
         return Err("--shards: signatures tell which records are near-duplicates and which of them is first; wanted no \
                     --exact and no --keep"
@@ -181,10 +190,6 @@ fn from_shards(
         .enumerate()
         .filter_map(|(at, (record, first))| (*first == at).then_some(record))
         .collect();
-    println!(
-        "{} of {all} records removed as near-duplicates, in {} groups",
-        all - kept.len(),
-        clusters.count()
-    );
-    Ok(kept)
+    println!("{} of {all} records removed as near-duplicates", all - kept.len());
+    Ok((kept, SignatureIndex::new(*index.sketch())?))
 }

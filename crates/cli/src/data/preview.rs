@@ -57,8 +57,15 @@ pub(crate) fn run(args: &PreviewArgs) -> Outcome {
         }
     };
     let style = if colored { PreviewStyle::Ansi } else { PreviewStyle::Plain };
-    for record in args.input.records()?.skip(args.skip).take(args.records) {
+    let mut records = args.input.records()?;
+    for (number, record) in records.by_ref().enumerate() {
         let (_, record) = record?;
+        if number < args.skip {
+            continue;
+        }
+        if number >= args.skip.saturating_add(args.records) {
+            break;
+        }
         match encoder.encode(&record)? {
             Encoding::Kept { encoded, cut, end_is_trained, .. } => {
                 let shown = preview(&encoded, &tokenizer)?;
@@ -83,5 +90,6 @@ pub(crate) fn run(args: &PreviewArgs) -> Outcome {
             ),
         }
     }
+    records.finish();
     Ok(())
 }

@@ -99,7 +99,7 @@ fn clean_record(
             if is_changed {
                 is_joined = false;
                 step.changed += 1;
-                drop = nothing_left(&record.trained_text());
+                drop = if calls_tools(record) { None } else { nothing_left(&record.trained_text()) };
             }
         }
         for (kind, count) in &scratch.findings {
@@ -137,6 +137,12 @@ fn too_large_record(record: &Record) -> Option<Drop> {
         _ => record.turns().iter().map(|(_, text)| text.len() + 1).sum(),
     };
     if bytes < u32::MAX as usize { None } else { Drop::new("too_large", bytes as f64) }
+}
+
+/// Whether the assistant calls tools, which is something to learn without a text.
+fn calls_tools(record: &Record) -> bool {
+    let Body::Messages(messages) = &record.body else { return false };
+    messages.iter().any(|message| message.role == "assistant" && !message.tool_calls().is_empty())
 }
 
 /// An edit that leaves nothing to learn drops the record.

@@ -26,15 +26,33 @@ const CHUNK: usize = 2048;
 /// # Ok::<(), burnisher_data::DataError>(())
 /// ```
 #[derive(Debug)]
-pub struct Cleaned<'p, I> {
+pub struct Cleaned<'p, I, T = Record> {
     pipeline: &'p Pipeline,
     records: I,
-    ready: VecDeque<Result<Record, DataError>>,
+    ready: VecDeque<Result<T, DataError>>,
     report: CleanReport,
     chunk: usize,
 }
 
-impl<'p, I> Cleaned<'p, I> {
+/// What a pipeline cleans: a record, or a record with its place in a source.
+pub trait Cleanable: Send {
+    /// The record.
+    fn record_mut(&mut self) -> &mut Record;
+}
+
+impl Cleanable for Record {
+    fn record_mut(&mut self) -> &mut Record {
+        self
+    }
+}
+
+impl Cleanable for (u64, Record) {
+    fn record_mut(&mut self) -> &mut Record {
+        &mut self.1
+    }
+}
+
+impl<'p, I, T> Cleaned<'p, I, T> {
     pub(super) fn new(pipeline: &'p Pipeline, records: I) -> Self {
         let (ready, report) = (VecDeque::new(), pipeline.report());
         Self { pipeline, records, ready, report, chunk: CHUNK }
@@ -54,16 +72,18 @@ impl<'p, I> Cleaned<'p, I> {
     }
 }
 
-impl<I: Iterator<Item = Result<Record, DataError>>> Iterator for Cleaned<'_, I> {
-    type Item = Result<Record, DataError>;
+impl<I: Iterator<Item = Result<T, DataError>>, T: Cleanable> Iterator for Cleaned<'_, I, T> {
+    type Item = Result<T, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.ready.is_empty() {
-            let chunk: Vec<Result<Record, DataError>> = self.records.by_ref().take(self.chunk).collect();
+            let chunk: Vec<Result<T, DataError>> = self.records.by_ref().take(self.chunk).collect();
             if chunk.is_empty() {
                 return None;
             }
-            for (part, report) in clean_parts(chunk, self.pipeline, |record| record.as_mut().ok()) {
+            for (part, report) in
+                clean_parts(chunk, self.pipeline, |item| item.as_mut().ok().map(Cleanable::record_mut))
+            {
                 self.ready.extend(part);
                 self.report.merge(&report);
             }

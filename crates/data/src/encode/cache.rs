@@ -4,7 +4,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 8 | `BTOKENS1` |
+//! | 8 | `BTOKENS2` |
 //! | 16 | the key |
 //! | 8 · 8 | records, kept, truncated, truncated tokens, longest, prompt not prefix, end not trained, no EOS |
 //! | 8 · kept | each record's number |
@@ -18,14 +18,15 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use tempfile::NamedTempFile;
+use serde_json::Value;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{EncodeReport, Encoded, EncodedSet, Encoder, TrainOn};
 use crate::error::DataError;
-use crate::record::Record;
+use crate::record::{Body, Record};
+use crate::writer::temporary_beside;
 
-const MAGIC: &[u8; 8] = b"BTOKENS1";
+const MAGIC: &[u8; 8] = b"BTOKENS2";
 const COUNTS: usize = 8;
 /// Magic, key and counts.
 const HEADER: usize = 8 + 16 + 8 * COUNTS;
@@ -79,7 +80,7 @@ impl Encoder<'_> {
         }
         let set = self.encode_all(records)?;
         fs::create_dir_all(dir).map_err(wrong)?;
-        let mut file = NamedTempFile::new_in(dir).map_err(wrong)?;
+        let mut file = temporary_beside(&path).map_err(wrong)?;
         file.write_all(&write(&set, key)).map_err(wrong)?;
         file.as_file().sync_all().map_err(wrong)?;
         file.persist(&path).map_err(|error| wrong(error.error))?;
@@ -109,7 +110,7 @@ impl Encoder<'_> {
     }
 }
 
-/// The hash of a record's shape, roles and texts, each with its length in front.
+/// The hash of all of a record that a chat template sees, each part with its length in front.
 fn record_hash(record: &Record) -> u128 {
     let mut hash = Xxh3::new();
     let mut update = |text: &str| {
@@ -120,6 +121,12 @@ fn record_hash(record: &Record) -> u128 {
     for (role, text) in record.turns() {
         update(role);
         update(text);
+    }
+    if let Body::Messages(messages) = &record.body {
+        for message in messages {
+            update(&Value::Object(message.extra.clone()).to_string());
+        }
+        update(&Value::Array(record.tools().to_vec()).to_string());
     }
     hash.digest128()
 }

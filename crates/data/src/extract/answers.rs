@@ -27,22 +27,28 @@ impl Answers {
         Self { disk, known: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// The kept answer, or what `ask` returns, which is kept. A question that another thread asks is waited for.
+    /// The kept answer, or what `ask` returns, which is kept. A question that another thread asks is waited for. An
+    /// answer of an earlier run that cannot be read is asked for again, once.
     pub(super) fn get(
         &self,
         key: &str,
+        readable: impl Fn(&Answer) -> bool,
         ask: impl FnOnce() -> Result<Answer, ModelError>,
     ) -> Result<(Answer, From), ModelError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(answer) = self.disk.as_ref().and_then(|disk| disk.get(key)) {
-                return Ok((answer, From::Kept));
-            }
             match known.get(key) {
                 Some(Some(answer)) => return Ok((answer.clone(), From::Kept)),
                 Some(None) => {
                     known = self.changed.wait(known).unwrap_or_else(PoisonError::into_inner);
                 }
+                None => {}
+            }
+            if known.contains_key(key) {
+                continue;
+            }
+            match self.disk.as_ref().and_then(|disk| disk.get(key)).filter(&readable) {
+                Some(answer) => return Ok((answer, From::Kept)),
                 None => break,
             }
         }
@@ -61,7 +67,9 @@ impl Answers {
         });
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match &answer {
-            Ok(answer) if self.disk.is_none() => known.insert(key.to_owned(), Some(answer.clone())),
+            Ok(answer) if self.disk.is_none() || !readable(answer) => {
+                known.insert(key.to_owned(), Some(answer.clone()))
+            }
             _ => known.remove(key),
         };
         drop(known);

@@ -10,6 +10,7 @@ use super::document::{ChunkFailure, Extracted};
 use super::extraction::{Extraction, Flag, Status};
 use crate::error::DataError;
 use crate::record::Origin;
+use crate::writer::temporary_beside;
 
 /// Writes documents as JSON lines in langextract's form (`data_lib.py`, 1.7.1), which its tools read too:
 /// `document_id`, `text`, and `extractions` with `char_interval` in code points and `alignment_status` (null where
@@ -56,7 +57,7 @@ pub(super) fn write_whole(path: &Path, text: &str) -> Result<(), DataError> {
     let write = |source| DataError::Write { path: path.to_owned(), source };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(write)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(write)?;
+    let mut file = temporary_beside(path).map_err(write)?;
     file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(write)?;
     file.persist(path).map_err(|error| write(error.error))?;
     Ok(())

@@ -242,7 +242,9 @@ impl<M: LanguageModel> Work<'_, M> {
 
     fn answer(&self, request: &Request, calls: &mut Calls) -> Result<super::model::Answer, String> {
         let key = request.key(&self.identity);
-        let asked = self.answers.get(&key, || match self.stopped.get() {
+        let readable =
+            |answer: &super::model::Answer| self.extractor.config.format.parse(&answer.text).is_ok();
+        let asked = self.answers.get(&key, readable, || match self.stopped.get() {
             Some(reason) => {
                 let message = format!("not asked, because the run stopped: {reason}");
                 Err(ModelError::Refused { message })

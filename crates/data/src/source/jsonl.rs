@@ -33,7 +33,7 @@ impl LineReader {
         while !self.failed {
             buffer.truncate(start);
             let limit = self.context.max_record_bytes;
-            let mut limited = self.reader.by_ref().take(limit as u64 + 1);
+            let mut limited = self.reader.by_ref().take((limit as u64).saturating_add(1));
             self.line += 1;
             match limited.read_until(b'\n', buffer) {
                 Ok(0) => return None,

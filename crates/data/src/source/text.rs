@@ -53,7 +53,7 @@ impl Text {
 fn whole(reader: Box<dyn BufRead + Send>, context: &FileContext) -> Result<Option<Element>, DataError> {
     let limit = context.max_record_bytes;
     let mut bytes = Vec::new();
-    let read = reader.take(limit as u64 + 1).read_to_end(&mut bytes);
+    let read = reader.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|error| context.damaged(1, &error))?;
     if bytes.len() > limit {
         return Err(DataError::RecordTooLong { origin: context.origin(1), limit });
