@@ -89,7 +89,7 @@ fn a_study_of_two_systems_has_an_offline_page_for_each_judge() {
     let page = fs::read_to_string(at("pages/judge-1.html")).unwrap();
     assert!(page.contains("tuned 1"));
     // The name space of SVG is no request.
-    assert_eq!(page.replace("http://www.w3.org/2000/svg", "").matches("http").count(), 0);
+    assert_eq!(page.replace("http://www.w3.org/2000/svg", "").matches("://").count(), 0);
     let error = fail(&["review", &at("base.jsonl"), &at("tuned.jsonl"), "--log", &at("log.jsonl")]);
     assert!(error.contains("SYSTEM=FILE"), "{error}");
 }

@@ -88,7 +88,7 @@ fn what_the_records_say_is_escaped_in_the_page() {
     let card = card(&[CardSet::new("train<i>", &records)], &config);
     let page = card.to_html();
     assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<i>"), "{page}");
-    assert!(card.to_markdown().contains("&#") == false && card.to_markdown().contains("\\|"));
+    assert!(!card.to_markdown().contains("&#") && card.to_markdown().contains("\\|"));
     let again: DataCard = serde_json::from_str(&card.to_json()).expect("its own JSON");
     assert_eq!(again, card);
 }

@@ -101,7 +101,8 @@ proptest! {
     #[test]
     fn bca_goes_along_when_the_scale_changes(
         values in prop::collection::vec(0.0..1.0f64, 5..30),
-        factor in prop_oneof![-3.0..-0.5f64, 0.5..3.0f64],
+        // Powers of two, which round nothing: others may make two equal resamples unequal, and the bias counts those.
+        factor in prop::sample::select(vec![-4.0, -2.0, -0.5, 0.5, 2.0, 8.0f64]),
     ) {
         let config = BootstrapConfig::new().with_resamples(200).with_method(IntervalMethod::Bca);
         let scaled = |sample: Resample<'_, f64>| factor * mean(sample);
