@@ -32,7 +32,7 @@ pub(crate) fn run(args: &CleanArgs) -> Outcome {
     let mut records = args.input.records()?;
     let mut output = args.output.create(args.input.shard)?;
     let mut cleaned = pipeline.stream(records.by_ref());
-    while let Some(record) = cleaned.next() {
+    for record in cleaned.by_ref() {
         let (place, record) = record?;
         output.write(place, &record)?;
     }
