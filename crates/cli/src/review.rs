@@ -3,8 +3,8 @@
 use std::{fs, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use burnisher::review::{
-    Criterion, Judge, Results, ResultsConfig, ServeConfig, Study, StudyOptions, offline_page,
-    preference_pairs, read_log, serve,
+    Criterion, Judge, Results, ResultsConfig, ServeConfig, Study, offline_page, preference_pairs, read_log,
+    serve,
 };
 use burnisher::{review::Plan, train::write_file};
 use clap::Args;
@@ -20,8 +20,8 @@ pub(crate) struct ReviewArgs {
     /// The log of judgements; made where it is missing, continued where it is there.
     #[arg(long, value_name = "FILE")]
     log: PathBuf,
-    /// A judge; may be repeated. The link of each is printed.
-    #[arg(long = "judge", value_name = "NAME", default_value = "judge")]
+    /// A judge beside those of the study; may be repeated. The link of each is printed. Without any, one named `judge`.
+    #[arg(long = "judge", value_name = "NAME")]
     judges: Vec<String>,
     /// A criterion with its scale, `accuracy:1-5`; may be repeated.
     #[arg(long = "criterion", value_name = "NAME:MIN-MAX")]
@@ -29,15 +29,18 @@ pub(crate) struct ReviewArgs {
     /// What judges are told.
     #[arg(long)]
     instructions: Option<String>,
-    /// The share of items that come twice, sides swapped.
-    #[arg(long, default_value_t = 0.1)]
-    repeats: f64,
-    /// Seed of the order and the sides.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// The share of items that come twice, sides swapped; that of the study without it, or none.
+    #[arg(long)]
+    repeats: Option<f64>,
+    /// Seed of the order and the sides; that of the study without it, or 0.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Where the page is served. Addresses of a network let others in, over a connection that is not encrypted.
     #[arg(long, default_value = "127.0.0.1:0")]
     address: SocketAddr,
+    /// A name under which browsers reach the page beside its address, that of a proxy say; may be repeated.
+    #[arg(long = "host", value_name = "NAME[:PORT]")]
+    hosts: Vec<String>,
     /// Write a page for each judge into this folder that works without a server, and end.
     #[arg(long, value_name = "DIR")]
     offline: Option<PathBuf>,
@@ -71,7 +74,7 @@ pub(crate) fn run(args: &ReviewArgs) -> Outcome {
     let study = study(args)?;
     if let Some(dir) = &args.offline {
         fs::create_dir_all(dir)?;
-        for (number, judge) in (1..).zip(&args.judges) {
+        for (number, Judge { name: judge, .. }) in (1..).zip(&study.options.judges) {
             let path = dir.join(format!("judge-{number}.html"));
             write_file(&path, offline_page(&study, judge)?.as_bytes())?;
             println!("{judge}: {}", path.display());
@@ -87,7 +90,15 @@ pub(crate) fn run(args: &ReviewArgs) -> Outcome {
         return Ok(());
     }
     if !args.results {
+        if args.address.ip().is_unspecified() && args.hosts.is_empty() {
+            return Err(format!(
+                "--address {}: wanted --host beside it, the name that judges call",
+                args.address
+            )
+            .into());
+        }
         let config = ServeConfig::new(&args.log).with_address(args.address);
+        let config = args.hosts.iter().fold(config, |config, host| config.with_host(host));
         serve(study.clone(), config, |server| {
             for (judge, link) in &server.links().judges {
                 println!("{judge}: {link}");
@@ -123,9 +134,18 @@ fn study(args: &ReviewArgs) -> Result<Study, Box<dyn std::error::Error>> {
         let criterion = |arg: &CriterionArg| Criterion::new(&arg.name, arg.scale.0, arg.scale.1);
         study = study.with_criteria(args.criteria.iter().map(criterion));
     }
-    if study.options.judges.is_empty() {
-        let options = StudyOptions::new().with_seed(args.seed).with_repeats(args.repeats);
-        study = study.with_options(options.with_judges(args.judges.iter().map(Judge::new)));
+    let mut options = study.options.clone();
+    if let Some(seed) = args.seed {
+        options = options.with_seed(seed);
     }
+    if let Some(repeats) = args.repeats {
+        options = options.with_repeats(repeats);
+    }
+    let mut judges = options.judges.clone();
+    judges.extend(args.judges.iter().map(Judge::new));
+    if judges.is_empty() {
+        judges.push(Judge::new("judge"));
+    }
+    study = study.with_options(options.with_judges(judges));
     Ok(study)
 }

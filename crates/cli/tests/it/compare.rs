@@ -70,6 +70,17 @@ fn five_systems_are_compared_once_and_the_page_shows_them() {
         by_name(&second, "lora")["scores"]["rougeL"]["value"]
     );
 
+    // Another learning rate of one system: that one is trained again, the others are not.
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("learning_rate=1e-4", "learning_rate=2e-4")).unwrap();
+    let (_, err) = succeed(&["compare", &config]);
+    assert_eq!(err.matches("measured before").count(), 5, "{err}");
+    assert_eq!(err.matches("of another configuration").count(), 1, "{err}");
+    assert!(dir.path().join("compared/full/run-before-1").is_dir());
+    let third = report(dir.path());
+    let steps = |report: &Value| by_name(report, "full")["curve"]["points"].as_array().unwrap().len();
+    assert_eq!(steps(&third), steps(&first), "no step of the training before is in its curve");
+
     let Some(browser) = Browser::launch() else { return };
     let page = browser.page();
     page.open(dir.path().join("compared/systems.html"));

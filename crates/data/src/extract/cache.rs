@@ -5,12 +5,18 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::model::Answer;
 use crate::error::DataError;
 use crate::record::Origin;
+
+/// How often, and how long each time, a folder that another run has open is waited for.
+const WAITS: usize = 10;
+const WAIT: Duration = Duration::from_millis(50);
 
 /// Answers by the key of their question, in `answers.jsonl` of a folder: one line an answer, appended and written
 /// through to the disk before the answer is used. A crash loses at most the answer that was on its way.
@@ -51,10 +57,14 @@ impl DiskCache {
         let read = |source| DataError::Read { path: path.clone(), source };
         fs::create_dir_all(dir.as_ref()).map_err(write)?;
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(write)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DataError::CacheInUse { path }),
-            Err(TryLockError::Error(source)) => return Err(read(source)),
+        // A process that is just being started holds the files of its parent for a moment.
+        for wait in 0..=WAITS {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if wait < WAITS => thread::sleep(WAIT),
+                Err(TryLockError::WouldBlock) => return Err(DataError::CacheInUse { path }),
+                Err(TryLockError::Error(source)) => return Err(read(source)),
+            }
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(read)?;

@@ -230,7 +230,7 @@ impl Advisor<'_> {
             ));
         }
         let hidden = self.others.iter().filter_map(|system| self.versus_base(system)).filter(|difference| {
-            difference.effect == Effect::Unclear && difference.largest_gain(metric) >= useful
+            difference.effect != Effect::Worse && difference.largest_gain(metric) >= useful
         });
         let widest = hidden.map(|difference| (difference.interval[1] - difference.interval[0]) / 2.0);
         let Some(half) = widest.max_by(f64::total_cmp) else {
@@ -276,8 +276,8 @@ impl Advisor<'_> {
             let Some(curve) = &system.curve else { continue };
             match curve.verdict {
                 CurveVerdict::OverFitted => cautions.push(format!(
-                    "{} over-fitted: its validation loss was least at step {} and rose by {:.1} % until the end; take that \
-                     step's weights or train less.",
+                    "{} over-fitted: its validation loss was least at step {} and rose by {:.1} % until the end; the \
+                     weights of that step are those to have, and Burnisher's training keeps them by itself.",
                     system.name,
                     curve.best_step.unwrap_or_default(),
                     curve.rise.unwrap_or_default()

@@ -275,7 +275,11 @@ impl CompareConfig {
 
     /// How the report is made.
     pub(super) fn report(&self) -> SystemsConfig {
-        let bootstrap = BootstrapConfig::default().with_seed(self.seed);
+        // Holm's correction over all pairs can only be passed if a single p-value can be small enough.
+        let systems = self.systems().len() + self.adapters.len();
+        let pairs = systems * (systems - 1) / 2;
+        let usual = BootstrapConfig::default();
+        let bootstrap = usual.with_resamples(usual.resamples.max(40 * pairs)).with_seed(self.seed);
         let metrics = MetricSet::from(self.metrics.clone()).with_bootstrap(bootstrap);
         SystemsConfig::new(metrics, self.primary().unwrap_or(Metric::RougeL))
     }

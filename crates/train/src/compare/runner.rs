@@ -17,7 +17,9 @@ use super::measure::{Asked, Sets};
 use super::retrieval::Retrieval;
 use crate::memory::reset_peak_memory;
 use crate::run::{load_config, read};
-use crate::{ConfigProblem, JsonLines, Observer, Progress, RunConfig, TrainError, prompts, run, write_file};
+use crate::{
+    BaseQuant, ConfigProblem, JsonLines, Observer, Progress, RunConfig, TrainError, prompts, run, write_file,
+};
 
 /// A system's file: what was measured, and what decided it.
 #[derive(Serialize, Deserialize)]
@@ -105,6 +107,13 @@ impl<'a> Work<'a> {
                 Ok((name.clone(), first(Source::open(path)?.read()?, config.general_examples)))
             })
             .collect::<Result<Vec<_>, TrainError>>()?;
+        let empty = std::iter::once(("data.test", &examples))
+            .chain(general.iter().map(|(name, records)| (name.as_str(), records)))
+            .find(|(_, records)| records.is_empty());
+        if let Some((name, _)) = empty {
+            let found = "no records".to_owned();
+            return Err(TrainError::Config(vec![ConfigProblem::value(name, found, "at least one")]));
+        }
         for (name, records) in &general {
             note(&format!("general: {} records of {name}", records.len()));
         }
@@ -130,9 +139,9 @@ impl<'a> Work<'a> {
         let identity = json!({
             "run": run.unwrap_or(self.run),
             "files": self.files,
-            "base": weight_files(&self.run.model.path).iter().map(|file| stamp(file)).collect::<Vec<_>>(),
+            "base": files_of(&self.run.model.path).iter().map(|file| stamp(file)).collect::<Vec<_>>(),
             "adapter": self.config.adapters.get(name).map(|dir| {
-                weight_files(dir).iter().map(|file| stamp(file)).collect::<Vec<_>>()
+                files_of(dir).iter().map(|file| stamp(file)).collect::<Vec<_>>()
             }),
             "documents": (name == ComparedSystem::Retrieval.as_str()).then(|| {
                 let CompareConfig { passages, passage_words, passage_overlap, .. } = self.config;
@@ -147,12 +156,22 @@ impl<'a> Work<'a> {
                 note(&format!("{name}: measured before, {}", path.display()));
                 return Ok(stored.result);
             }
-            Ok(_) => note(&format!("{name}: {} is of another configuration; measured again", path.display())),
+            Ok(stored) => {
+                note(&format!("{name}: {} is of another configuration; measured again", path.display()));
+                let before = stored.map(|stored| stored.identity).unwrap_or_default();
+                if ["run", "files", "base"].iter().any(|part| before[part] != identity[part]) {
+                    put_aside(&self.config.output_dir.join(name))?;
+                }
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => note(&format!("{name}:")),
             Err(source) => return Err(TrainError::io("read", &path, source)),
         }
-        reset_peak_memory();
-        let result = make(note)?;
+        let counted = reset_peak_memory();
+        let mut result = make(note)?;
+        if !counted {
+            // What was held before would be counted as this system's.
+            result.cost.peak_memory_bytes = None;
+        }
         let stored = serde_json::to_vec_pretty(&Stored { identity, result: result.clone() });
         let stored = stored.map_err(|error| TrainError::io("write", &path, error.into()))?;
         let folder = self.config.output_dir.join(name);
@@ -166,8 +185,11 @@ impl<'a> Work<'a> {
         Asked { model, model_dir: &self.run.model.path, tokenizer, config, note }
     }
 
+    /// The base as it is, dense even where the run quantizes it.
     fn base(&self) -> Result<CausalLm, TrainError> {
-        Ok(CausalLm::from_pretrained(&self.run.model.path, &load_config(self.run), self.device)?)
+        let mut run = self.run.clone();
+        run.model.quant = BaseQuant::None;
+        Ok(CausalLm::from_pretrained(&run.model.path, &load_config(&run), self.device)?)
     }
 
     fn untrained(
@@ -201,23 +223,30 @@ impl<'a> Work<'a> {
         config: &RunConfig,
         note: &mut dyn FnMut(&str),
     ) -> Result<SystemResult, TrainError> {
-        let events = self.config.output_dir.join(system.as_str()).join("metrics.jsonl");
+        let events = config.train.output_dir.join("metrics.jsonl");
         let observers: Vec<Box<dyn Observer>> =
             vec![Box::new(Progress::stderr()), Box::new(JsonLines::append(&events)?)];
         let outcome = run(config, self.device, observers, note)?;
-        let (curve, train_seconds) = read_events(&events)?;
-        let trainable = outcome.adapter.as_ref().map(|adapter| adapter.trainable as u64);
+        let Training { curve, seconds, trainable } = read_events(&events)?;
+        // A training that was finished before holds nothing now.
+        let trained_now = outcome.training.tokens > 0;
         let cost = Cost {
-            train_seconds: Some(train_seconds),
+            train_seconds: Some(seconds),
             trainable_parameters: trainable,
             saved_bytes: weights(&outcome.saved),
-            base_bytes: weights(&self.run.model.path),
+            base_bytes: (config.model.quant == BaseQuant::None)
+                .then(|| weights(&self.run.model.path))
+                .flatten(),
             ..Cost::default()
         };
         let result = SystemResult::new(system.as_str(), system.kind(), Vec::<String>::new())
             .with_cost(cost)
             .with_curve(curve);
-        self.asked(&outcome.training.model, note).measure(&self.sets, result)
+        let mut result = self.asked(&outcome.training.model, note).measure(&self.sets, result)?;
+        if !trained_now {
+            result.cost.peak_memory_bytes = None;
+        }
+        Ok(result)
     }
 
     fn adapter(
@@ -238,48 +267,74 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The training's losses by step, the last word on each, and its seconds; a resumed training wrote several times.
-fn read_events(path: &Path) -> Result<(Vec<CurvePoint>, f64), TrainError> {
+/// What a training's events tell.
+#[derive(Default)]
+struct Training {
+    curve: Vec<CurvePoint>,
+    seconds: f64,
+    trainable: Option<u64>,
+}
+
+/// Reads a training's events: the losses by step, the last word on each, and the seconds of all its parts. Of a part that
+/// was killed, the time up to its last step counts, and what it did behind the checkpoint that was resumed does not.
+fn read_events(path: &Path) -> Result<Training, TrainError> {
     let text = fs::read_to_string(path).map_err(|source| TrainError::io("read", path, source))?;
     let mut points: BTreeMap<u64, CurvePoint> = BTreeMap::new();
-    // Of a run that was killed, the time up to its last step; of one that ended, all.
-    let (mut seconds, mut of_this_run) = (0.0, 0.0);
+    let (mut training, mut of_this_part) = (Training::default(), 0.0);
     for event in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let number = |name: &str| event.get(name).and_then(Value::as_f64);
         let name = event.get("event").and_then(Value::as_str).unwrap_or_default();
-        if name == "started" {
-            seconds += of_this_run;
-            of_this_run = 0.0;
-        }
-        of_this_run = number("seconds").unwrap_or(of_this_run);
-        let Some(step) = event.get("step").and_then(Value::as_u64) else { continue };
-        let mut point =
-            points.remove(&step).unwrap_or(CurvePoint { step, train_loss: None, validation_loss: None });
-        match name {
-            "step" => point.train_loss = number("loss"),
-            "evaluated" => point.validation_loss = number("validation_loss"),
+        let step = event.get("step").and_then(Value::as_u64);
+        match (name, step) {
+            ("started", _) => {
+                training.seconds += of_this_part;
+                of_this_part = 0.0;
+                training.trainable = event.get("trainable").and_then(Value::as_u64);
+            }
+            ("resumed", Some(step)) => points.retain(|at, _| *at <= step),
+            ("step" | "evaluated", Some(step)) => {
+                let new = CurvePoint { step, train_loss: None, validation_loss: None };
+                let point = points.entry(step).or_insert(new);
+                if name == "step" {
+                    point.train_loss = number("loss");
+                } else {
+                    point.validation_loss = number("validation_loss");
+                }
+            }
             _ => {}
         }
-        points.insert(step, point);
+        of_this_part = number("seconds").unwrap_or(of_this_part);
     }
-    let measured = |point: &CurvePoint| point.train_loss.is_some() || point.validation_loss.is_some();
-    Ok((points.into_values().filter(measured).collect(), seconds + of_this_run))
+    training.seconds += of_this_part;
+    training.curve = points.into_values().collect();
+    Ok(training)
 }
 
-/// The files of weights in a folder, by name.
-fn weight_files(dir: &Path) -> Vec<PathBuf> {
+/// Moves a training of other settings out of the way.
+fn put_aside(dir: &Path) -> Result<(), TrainError> {
+    let run = dir.join("run");
+    if !run.exists() {
+        return Ok(());
+    }
+    let aside = (1..).map(|number| dir.join(format!("run-before-{number}"))).find(|path| !path.exists());
+    let aside = aside.unwrap_or_else(|| dir.join("run-before"));
+    fs::rename(&run, aside).map_err(|source| TrainError::io("move", &run, source))
+}
+
+/// The files of a folder, by name, without those of folders in it.
+fn files_of(dir: &Path) -> Vec<PathBuf> {
     let files =
         fs::read_dir(dir).into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let mut files: Vec<PathBuf> =
-        files.filter(|path| path.extension().is_some_and(|ending| ending == "safetensors")).collect();
+    let mut files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
     files.sort();
     files
 }
 
 /// Bytes of the weights in a folder.
 fn weights(dir: &Path) -> Option<u64> {
-    let sizes: Vec<u64> =
-        weight_files(dir).iter().filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect();
+    let of_weights = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "safetensors");
+    let files = files_of(dir).into_iter().filter(of_weights);
+    let sizes: Vec<u64> = files.filter_map(|path| Some(fs::metadata(path).ok()?.len())).collect();
     (!sizes.is_empty()).then(|| sizes.iter().sum())
 }
 
