@@ -16,6 +16,8 @@ mod split;
 
 use clap::Subcommand;
 
+pub(crate) use input::column_map;
+
 use crate::Outcome;
 
 #[derive(Subcommand)]

@@ -1,12 +1,9 @@
 //! `burnisher eval`: answers and losses over a data file, with and without an adapter, as a table and as JSON.
 
-use std::{collections::BTreeMap, fs, io::IsTerminal, time::Instant};
+use std::{fs, io::IsTerminal, time::Instant};
 
 use burnisher::{
-    data::{
-        BatchConfig, Batches, ColumnMap, EncodeConfig, Encoder, Packing, Prompt, Record, Source, Tokenizer,
-        pack,
-    },
+    data::{BatchConfig, Batches, EncodeConfig, Encoder, Packing, Prompt, Record, Source, Tokenizer, pack},
     eval::{
         BootstrapConfig, Comparison, ForgettingConfig, Metric, MetricSet, Report, ReportSample, TextLoss,
         bootstrap, loss_per_token,
@@ -21,6 +18,7 @@ use crate::{
     Outcome,
     args::EvalArgs,
     commands::{device, load_base},
+    data::column_map,
 };
 
 /// Examples with their answers that a report shows.
@@ -83,18 +81,8 @@ struct Measured {
 
 impl Set {
     fn read(args: &EvalArgs, tokenizer: &Tokenizer) -> Result<Self, Box<dyn std::error::Error>> {
-        let columns: BTreeMap<String, String> = args
-            .columns
-            .iter()
-            .map(|pair| match pair.split_once('=') {
-                Some((name, column)) => Ok((name.to_owned(), column.to_owned())),
-                None => {
-                    Err(format!("--columns: found {pair:?}, wanted NAME=COLUMN, for example prompt=question"))
-                }
-            })
-            .collect::<Result<_, _>>()?;
         let mut records: Vec<Record> =
-            Source::open(&args.data)?.with_columns(ColumnMap::new(columns)?).read()?;
+            Source::open(&args.data)?.with_columns(column_map(&args.columns)?).read()?;
         records.truncate(args.limit.unwrap_or(usize::MAX));
         let encoded = Encoder::new(tokenizer, EncodeConfig::new(args.max_length))?.encode_all(&records)?;
         eprintln!("{}: {}", args.data.display(), encoded.report);

@@ -291,7 +291,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn completion(&self, prompt: &str, completion: &str) -> Result<Draft, DataError> {
-        let prompt_ids = prompt::prompt_ids(self.tokenizer, prompt)?;
+        let prompt_ids = self.tokenizer.encode_prompt(prompt)?;
         let trained = prompt_ids.len();
         let together = self.tokenizer.encode(&format!("{prompt}{completion}"), true)?;
         let prompt_is_prefix = together.starts_with(&prompt_ids);

@@ -92,7 +92,7 @@ pub use source::{
 };
 pub use split::{
     Assign, Part, PartReport, PartSize, Parts, Split, SplitConfig, SplitPlan, SplitReport, StratumReport,
-    TextGroups, ValidationSize, split,
+    TextGroups, ValidationSize, split, split_together,
 };
 pub use template::{BuiltinTemplate, ChatTemplate, Rendered};
 pub use tokenizer::Tokenizer;

@@ -34,7 +34,7 @@ impl Prompt {
         let (ids, question, reference) = match &record.body {
             Body::Text(_) => return Err(no_answer(origin, "plain text, which asks nothing")),
             Body::Completion { prompt, completion } => {
-                (prompt_ids(tokenizer, prompt)?, prompt.clone(), completion.clone())
+                (tokenizer.encode_prompt(prompt)?, prompt.clone(), completion.clone())
             }
             Body::Messages(messages) => {
                 let last = messages.iter().rposition(|message| message.role == "assistant");
@@ -50,7 +50,7 @@ impl Prompt {
                 let question = alpaca_question(instruction, input);
                 let ids = match tokenizer.chat_template() {
                     Some(_) => chat_ids(tokenizer, &[Message::new("user", question.as_str())], &[], origin)?,
-                    None => prompt_ids(tokenizer, &alpaca_prompt(instruction, input))?,
+                    None => tokenizer.encode_prompt(&alpaca_prompt(instruction, input))?,
                 };
                 (ids, question, output.clone())
             }
@@ -58,7 +58,7 @@ impl Prompt {
                 let asked = question_in_context(question, context);
                 let ids = match tokenizer.chat_template() {
                     Some(_) => chat_ids(tokenizer, &[Message::new("user", asked.as_str())], &[], origin)?,
-                    None => prompt_ids(tokenizer, &question_prompt(question, context))?,
+                    None => tokenizer.encode_prompt(&question_prompt(question, context))?,
                 };
                 (ids, asked, answer.clone())
             }
@@ -85,15 +85,21 @@ fn chat_ids(
     tokenizer.encode(&rendered.text, false)
 }
 
-/// The tokens of a prompt that something follows: with the tokenizer's special tokens, but not with the EOS that a
-/// post-processor may append.
-pub(crate) fn prompt_ids(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>, DataError> {
-    let ends_in_eos = |ids: &[u32]| ids.last().is_some_and(|last| Some(*last) == tokenizer.eos_id());
-    let mut ids = tokenizer.encode(prompt, true)?;
-    if ends_in_eos(&ids) && !ends_in_eos(&tokenizer.encode(prompt, false)?) {
-        ids.pop();
+impl Tokenizer {
+    /// The tokens of a text that something follows: with the tokenizer's special tokens, but not with the end of
+    /// sequence that a post-processor may append.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::encode`].
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let ends_in_eos = |ids: &[u32]| ids.last().is_some_and(|last| Some(*last) == self.eos_id());
+        let mut ids = self.encode(text, true)?;
+        if ends_in_eos(&ids) && !ends_in_eos(&self.encode(text, false)?) {
+            ids.pop();
+        }
+        Ok(ids)
     }
-    Ok(ids)
 }
 
 /// The user's turn of an alpaca record.

@@ -125,9 +125,31 @@ impl fmt::Display for Split {
 /// [`DataError::InvalidConfig`] as [`SplitConfig::validate`]; [`DataError::CannotSplit`] if every group is
 /// larger than the validation set.
 pub fn split(records: Vec<Record>, config: SplitConfig) -> Result<Split, DataError> {
+    split_together(records, config, &[])
+}
+
+/// [`split`] in which records of one cluster are in one group too: near-duplicates, say. `clusters` has one number for
+/// each record, or none at all.
+///
+/// # Errors
+///
+/// As [`split`]; [`DataError::InvalidConfig`] if there are more or fewer numbers.
+pub fn split_together(
+    records: Vec<Record>,
+    config: SplitConfig,
+    clusters: &[usize],
+) -> Result<Split, DataError> {
     let wanted = config.validate(records.len())?;
+    if !clusters.is_empty() && clusters.len() != records.len() {
+        return Err(DataError::InvalidConfig {
+            field: "clusters",
+            found: format!("{} numbers for {} records", clusters.len(), records.len()),
+            wanted: "one number per record",
+        });
+    }
     let mut groups = Groups::single(records.len());
     groups.unite_shared_text(&records);
+    groups.unite_equal(clusters.iter());
     let units = groups.into_units();
     let (groups, smallest) = (units.sizes.len(), units.smallest());
     if smallest > wanted {

@@ -64,15 +64,29 @@ impl CausalLm {
         prompts: &[Vec<u32>],
         config: &GenerateConfig,
     ) -> Result<Vec<Vec<u32>>, ModelError> {
+        self.generate_ids_until(prompts, config, &mut |_, _| false)
+    }
+
+    /// [`CausalLm::generate_ids`] that also ends a prompt's continuation when `ended` says so: it is asked after each
+    /// new token, with the prompt's position and the new tokens up to this one, which stays in the result.
+    ///
+    /// # Errors
+    /// As [`CausalLm::generate_ids`].
+    pub fn generate_ids_until(
+        &self,
+        prompts: &[Vec<u32>],
+        config: &GenerateConfig,
+        ended: &mut dyn FnMut(usize, &[u32]) -> bool,
+    ) -> Result<Vec<Vec<u32>>, ModelError> {
         self.check_prompts(prompts)?;
         check_rows(self, prompts.len())?;
         // Padding would stand between the keys of prefix tuning and a shorter prompt.
         let is_even = prompts.windows(2).all(|pair| pair[0].len() == pair[1].len());
         if self.virtual_tokens.prefix().is_some() && !is_even {
-            let one = |row: usize| self.generate_rows(&prompts[row..=row], row, config);
+            let one = |row: usize| self.generate_rows(&prompts[row..=row], row, config, ended);
             return (0..prompts.len()).map(one).collect::<Result<Vec<_>, _>>().map(|rows| rows.concat());
         }
-        self.generate_rows(prompts, 0, config)
+        self.generate_rows(prompts, 0, config, ended)
     }
 
     /// Continues prompts as one batch; the first one is number `first` of all.
@@ -81,6 +95,7 @@ impl CausalLm {
         prompts: &[Vec<u32>],
         first: usize,
         config: &GenerateConfig,
+        ended: &mut dyn FnMut(usize, &[u32]) -> bool,
     ) -> Result<Vec<Vec<u32>>, ModelError> {
         // A trainable adapter would record a tape of the whole generation.
         let model = self.valid();
@@ -123,6 +138,7 @@ impl CausalLm {
                 if running[row] {
                     outputs[row].push(id);
                     seen[row].push(id);
+                    running[row] = !ended(first + row, &outputs[row]);
                 }
             }
             if !running.contains(&true) {

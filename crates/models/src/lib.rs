@@ -32,6 +32,7 @@ mod generate;
 mod init;
 mod kv_cache;
 mod layout;
+mod likelihood;
 mod load;
 mod mlp;
 mod quantize;
@@ -56,6 +57,7 @@ pub use crate::{
         write_gguf,
     },
     generate::{GenerateConfig, stop_ids},
+    likelihood::{Continuation, ContinuationLikelihood},
     load::{ComputeDtype, LoadConfig},
     quantize::Quantize,
     sample::{SampleConfig, Sampling},

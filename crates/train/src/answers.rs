@@ -28,19 +28,49 @@ pub fn answers(
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<String>, TrainError> {
+    let ids: Vec<&[u32]> = prompts.iter().map(|prompt| prompt.ids.as_slice()).collect();
+    let answers = continued(model, tokenizer, &ids, &[], config, batch_size, progress)?;
+    Ok(answers.into_iter().map(|answer| answer.trim().to_owned()).collect())
+}
+
+/// What the model says after each prompt, up to the first of the strings `until`, in the order of the prompts.
+///
+/// # Errors
+/// As [`answers`].
+pub(crate) fn continued(
+    model: &CausalLm,
+    tokenizer: &Tokenizer,
+    prompts: &[&[u32]],
+    until: &[String],
+    config: &GenerateConfig,
+    batch_size: usize,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<String>, TrainError> {
     let mut order: Vec<usize> = (0..prompts.len()).collect();
-    order.sort_by_key(|&index| prompts[index].ids.len());
+    order.sort_by_key(|&index| prompts[index].len());
     let mut answers = vec![String::new(); prompts.len()];
     let mut done = 0;
     for group in order.chunks(batch_size.max(1)) {
-        let ids: Vec<Vec<u32>> = group.iter().map(|&index| prompts[index].ids.clone()).collect();
-        for (&index, output) in group.iter().zip(model.generate_ids(&ids, config)?) {
-            answers[index] = tokenizer.decode(&output, true)?.trim().to_owned();
+        let ids: Vec<Vec<u32>> = group.iter().map(|&index| prompts[index].to_vec()).collect();
+        // A tokenizer that cannot spell the tokens says so at the end.
+        let mut ended = |_: usize, ids: &[u32]| {
+            !until.is_empty() && tokenizer.decode(ids, true).is_ok_and(|text| end(&text, until) < text.len())
+        };
+        for (&index, output) in group.iter().zip(model.generate_ids_until(&ids, config, &mut ended)?) {
+            let mut text = tokenizer.decode(&output, true)?;
+            text.truncate(end(&text, until));
+            answers[index] = text;
         }
         done += group.len();
         progress(done);
     }
     Ok(answers)
+}
+
+/// Where the first of the strings begins, or else the text ends.
+fn end(text: &str, until: &[String]) -> usize {
+    let found = until.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str()));
+    found.min().unwrap_or(text.len())
 }
 
 /// The loss of each row of a set, without dropout: its sum over the row's labels in nats, and their number. Rows

@@ -35,7 +35,8 @@ pub struct TrainerState {
     pub tokens: u64,
     /// The best validation so far.
     pub best: Option<BestEvaluation>,
-    /// [`Batches::fingerprint`](burnisher_data::Batches::fingerprint) of the validation set, as hexadecimal digits.
+    /// What chose the best step: [`Batches::fingerprint`](burnisher_data::Batches::fingerprint) of the validation set, as
+    /// hexadecimal digits, and ` by ` with `metric_for_best_model`, if there is one.
     pub validation: Option<String>,
     /// Early stopping's memory.
     pub early_stopping: EarlyStoppingState,
@@ -46,7 +47,7 @@ pub struct TrainerState {
     pub identity: RunIdentity,
 }
 
-/// The step with the lowest validation loss.
+/// The step with the lowest validation loss, or with the best `metric_for_best_model`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BestEvaluation {
@@ -55,6 +56,16 @@ pub struct BestEvaluation {
     /// Its validation loss in nats per label.
     #[serde(with = "crate::exact_float")]
     pub loss: f64,
+    /// Its `metric_for_best_model`, 0..100, if there is one.
+    #[serde(default, with = "crate::exact_float::option", skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+}
+
+impl BestEvaluation {
+    /// What the best step has least of: the loss, or minus the score.
+    pub(crate) fn objective(&self) -> f64 {
+        self.score.map_or(self.loss, |score| -score)
+    }
 }
 
 impl TrainerState {
@@ -79,7 +90,9 @@ impl TrainerState {
             (waited <= step, "early_stopping.waited", waited.to_string(), format!("at most {step}")),
             (finite(stopping), "early_stopping.best", format!("{stopping:?}"), "a finite loss".to_owned()),
             (
-                self.best.is_none_or(|best| best.step <= step && best.loss.is_finite()),
+                self.best.is_none_or(|best| {
+                    best.step <= step && best.loss.is_finite() && best.objective().is_finite()
+                }),
                 "best",
                 format!("{:?}", self.best),
                 format!("a finite loss at a step up to {step}"),

@@ -8,6 +8,7 @@ mod lora_fields;
 mod optim;
 mod ordered_map;
 mod train;
+mod train_fields;
 mod validate;
 
 pub(crate) use check::{check_fields, describe, nearest_field, normalise};
@@ -171,8 +172,16 @@ pub struct DataSection {
     pub train_on: TrainedPart,
     /// Whether exact duplicates are removed from the training records. Default true.
     pub deduplicate: bool,
-    /// What happens when two sets share a run of 13 words. Default `stop`.
+    /// What happens when two sets share a run of 13 words, or near-duplicates. Default `stop`.
     pub leaks: LeakPolicy,
+    /// The similarity from which records are near-duplicates: Jaccard's, of their runs of 5 words, in [0, 1]. They are
+    /// leaks between sets, and stay together when validation records are split off. 0 does not look for them. Default
+    /// 0.8.
+    pub near_duplicates: f64,
+    /// Sets by name that the training records must not share text with, beside `test`. Their columns are recognised,
+    /// not read from `columns` and `shape`. Default: none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub benchmarks: BTreeMap<String, PathBuf>,
     /// Seed of the validation split. Default 42.
     pub seed: u64,
 }
@@ -193,6 +202,8 @@ impl Default for DataSection {
             train_on: TrainedPart::Completions,
             deduplicate: true,
             leaks: LeakPolicy::Stop,
+            near_duplicates: 0.8,
+            benchmarks: BTreeMap::new(),
             seed: 42,
         }
     }

@@ -1,13 +1,13 @@
 use serde::{Deserialize, Serialize};
 
-/// When to stop a run whose validation loss no longer falls.
+/// When to stop a run whose validation no longer gets better.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EarlyStoppingConfig {
     /// Evaluations in a row without an improvement after which the run stops. Default 3.
     pub patience: u64,
-    /// A loss counts as an improvement if it is below the last improvement by more than this, in nats
-    /// per token. Default 0.
+    /// A validation counts as an improvement if it is better than the last improvement by more than this: in nats
+    /// per token, or in the points of `metric_for_best_model`. Default 0.
     pub min_delta: f64,
 }
 
@@ -21,7 +21,8 @@ impl Default for EarlyStoppingConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStoppingState {
-    /// The last validation loss that counted as an improvement, in nats per token.
+    /// The last validation loss that counted as an improvement, in nats per token; minus the score where a metric of
+    /// answers is watched.
     #[serde(with = "crate::exact_float::option")]
     pub best: Option<f64>,
     /// Evaluations since then.
@@ -55,7 +56,7 @@ impl EarlyStopping {
         Self { config, state }
     }
 
-    /// Takes note of a validation loss (nats per token); true if the run shall stop.
+    /// Takes note of a validation loss (nats per token), or of minus a score; true if the run shall stop.
     pub fn update(&mut self, loss: f64) -> bool {
         let Some(config) = self.config else {
             return false;

@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use burnisher_eval::Metric;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -14,7 +16,7 @@ use crate::error::TrainError;
 pub enum StopReason {
     /// All steps are done.
     Completed,
-    /// The validation loss no longer fell.
+    /// The validation loss, or the metric that was watched, no longer got better.
     EarlyStopping,
 }
 
@@ -81,7 +83,10 @@ pub enum Event {
         validation_loss: f64,
         /// Labels in the validation set.
         tokens: u64,
-        /// Whether this is the lowest validation loss so far.
+        /// Scores of the answers to validation records, 0..100, if `eval_metrics` asks for them.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        metrics: BTreeMap<Metric, f64>,
+        /// Whether this is the best validation so far: the lowest loss, or the best `metric_for_best_model`.
         best: bool,
     },
     /// A checkpoint was written.

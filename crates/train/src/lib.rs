@@ -6,6 +6,7 @@
 //! [`Gradients`], [`Optimizer`] and [`Schedule`] make up a loop of one's own.
 #![deny(missing_docs)]
 
+mod answerer;
 mod answers;
 mod atomic;
 mod checkpoint;
@@ -18,6 +19,7 @@ mod evaluate;
 mod events;
 mod exact_float;
 mod gradients;
+mod leak_check;
 mod loss;
 mod loss_scale;
 mod memory;

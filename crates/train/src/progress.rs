@@ -111,9 +111,11 @@ impl Observer for Progress {
             Event::Skipped { step, tensor, loss_scale, .. } => self.line(&format!(
                 "step {step}: skipped, the gradient of {tensor} overflowed; loss scale {loss_scale}"
             )),
-            Event::Evaluated { step, validation_loss, best, .. } => {
+            Event::Evaluated { step, validation_loss, metrics, best, .. } => {
                 let best = if *best { " (best)" } else { "" };
-                self.line(&format!("step {step}: validation loss {validation_loss:.4}{best}"));
+                let scores: String =
+                    metrics.iter().map(|(metric, score)| format!(", {metric} {score:.2}")).collect();
+                self.line(&format!("step {step}: validation loss {validation_loss:.4}{scores}{best}"));
             }
             Event::Saved { step, path } => {
                 self.line(&format!("step {step}: saved {}", path.display()));
@@ -152,8 +154,11 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::PathBuf;
     use std::sync::{Arc, Mutex, PoisonError};
+
+    use burnisher_eval::Metric;
 
     use super::*;
 
@@ -188,7 +193,13 @@ mod tests {
                 tokens_per_second: 321.4,
                 seconds: 95.0,
             },
-            Event::Evaluated { step: 20, validation_loss: 2.25, tokens: 99, best: true },
+            Event::Evaluated {
+                step: 20,
+                validation_loss: 2.25,
+                tokens: 99,
+                metrics: BTreeMap::from([(Metric::RougeL, 31.256)]),
+                best: true,
+            },
             Event::Finished { step: 40, reason: StopReason::Completed, seconds: 3720.0 },
         ];
         for event in &events {
@@ -200,7 +211,7 @@ mod tests {
             "resumed at step 10 from out/checkpoint-10\n\
              training 512 of 100000 parameters (0.5120 %) on 80 rows, 40 steps\n\
              step 20/40  loss 2.3457  lr 2.000e-4  grad norm 0.500  321 tokens/s  3m 10s left\n\
-             step 20: validation loss 2.2500 (best)\n\
+             step 20: validation loss 2.2500, rougeL 31.26 (best)\n\
              finished at step 40 after 1h 02m\n"
         );
     }

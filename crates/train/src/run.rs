@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use burnisher_data::{
-    BatchConfig, Batches, ColumnMap, DuplicateReport, EncodeConfig, Encoded, Encoder, LeakConfig, LeakReport,
-    Record, Source, SplitConfig, Tokenizer, TrainOn, ValidationSize, find_leaks, pack,
-    remove_exact_duplicates, split,
+    BatchConfig, Batches, ColumnMap, DuplicateReport, EncodeConfig, Encoded, Encoder, LeakAuditReport,
+    Record, Source, SplitConfig, Tokenizer, TrainOn, ValidationSize, pack, remove_exact_duplicates,
+    split_together,
 };
 use burnisher_lora::{AdapterConfig, AttachReport, attach, save_peft, train_all};
 use burnisher_models::{
@@ -14,9 +14,11 @@ use burnisher_models::{
 };
 use burnisher_quant::QuantConfig;
 
+use crate::answerer::Answerer;
+use crate::leak_check::LeakCheck;
 use crate::{
-    BaseQuant, Checkpointing, ComputeDtype, DataSection, LeakPolicy, Observer, Outcome, RunConfig,
-    TrainConfig, TrainError, Trainer,
+    BaseQuant, Checkpointing, ComputeDtype, DataSection, Observer, Outcome, RunConfig, TrainConfig,
+    TrainError, Trainer,
 };
 
 /// The sets of a run, tokenised and packed, and what happened to the records on the way.
@@ -26,10 +28,12 @@ pub struct PreparedData {
     pub train: Batches,
     /// The validation set, if there is one.
     pub validation: Option<Batches>,
+    /// The records of the validation set, in its order.
+    pub validation_records: Vec<Record>,
     /// What was read, removed, dropped and truncated, and which leaks were found: lines to print.
     pub notes: Vec<String>,
     /// Leaks between the sets; empty unless `data.leaks` allows them.
-    pub leaks: Vec<LeakReport>,
+    pub leaks: Vec<LeakAuditReport>,
 }
 
 /// What a run ended with.
@@ -96,6 +100,10 @@ pub fn run(
             Ok(())
         });
     }
+    if !config.train.eval_metrics.is_empty() {
+        let mut answerer = Answerer::new(config, tokenizer, &data.validation_records, &model)?;
+        trainer = trainer.score_with(move |model: &CausalLm, step| answerer.score(model, step));
+    }
     let training = trainer.train(model, &data.train, data.validation.as_ref())?;
     let output = &config.train.output_dir;
     let saved = match &lora {
@@ -148,20 +156,28 @@ pub fn prepare_data(
         }
         false => records,
     };
-    let mut leaks = Vec::new();
-    let test = config.test.as_deref().map(|path| read(config, path)).transpose()?;
-    if let Some(test) = &test {
+    let mut leaks = LeakCheck::new(config);
+    let mut held_out = Vec::new();
+    if let Some(path) = &config.test {
+        held_out.push(("test", read(config, path)?));
+    }
+    for (name, path) in &config.benchmarks {
+        held_out.push((name.as_str(), Source::open(path)?.read()?));
+    }
+    for (name, set) in &held_out {
         // Before the split: what is held back for validation chooses the best step.
-        leaks.push(find_leaks(&records, test, LeakConfig::default())?);
+        leaks.compare(&records, name, set)?;
     }
     let (train, validation) = match &config.validation {
         Some(path) => (records, Some(read(config, path)?)),
         None if config.validation_fraction > 0.0 => {
             let size = ValidationSize::Fraction(config.validation_fraction);
-            let parts = split(records, SplitConfig::new(size).with_seed(config.seed))?;
+            let clusters = leaks.clusters(records.iter())?.unwrap_or_default();
+            let parts = split_together(records, SplitConfig::new(size).with_seed(config.seed), &clusters)?;
             let share = 100.0 * config.validation_fraction;
             notes.push(format!(
-                "split: {} for training, {} for validation ({share} % asked for; records that share 13 words stay together)",
+                "split: {} for training, {} for validation ({share} % asked for; records that share 13 words and \
+                 near-duplicates stay together)",
                 parts.train.len(),
                 parts.validation.len(),
             ));
@@ -172,9 +188,9 @@ pub fn prepare_data(
     if config.validation.is_some()
         && let Some(validation) = &validation
     {
-        leaks.push(find_leaks(&train, validation, LeakConfig::default())?);
-        if let Some(test) = &test {
-            leaks.push(find_leaks(validation, test, LeakConfig::default())?);
+        leaks.compare(&train, "validation", validation)?;
+        for (name, set) in &held_out {
+            leaks.compare(validation, name, set)?;
         }
     }
     let replay = match &config.replay {
@@ -182,18 +198,14 @@ pub fn prepare_data(
         None => None,
     };
     if let Some(replay) = &replay {
-        for held_out in test.iter().chain(&validation) {
-            leaks.push(find_leaks(replay, held_out, LeakConfig::default())?);
+        for (name, set) in &held_out {
+            leaks.compare(replay, name, set)?;
+        }
+        if let Some(validation) = &validation {
+            leaks.compare(replay, "validation", validation)?;
         }
     }
-    leaks.retain(|report| !report.is_empty());
-    if !leaks.is_empty() {
-        let text = leaks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        match config.leaks {
-            LeakPolicy::Stop => return Err(TrainError::Leak(text)),
-            LeakPolicy::Allow => notes.push(format!("leaks allowed by data.leaks: {text}")),
-        }
-    }
+    let leaks = leaks.finish(&mut notes)?;
     let encode = |records: &[Record], part: TrainOn| {
         let encode = EncodeConfig::new(config.max_length).with_train_on(part);
         Encoder::new(tokenizer, encode)?.encode_all(records)
@@ -215,15 +227,15 @@ pub fn prepare_data(
         set.encoded.extend(replay.encoded);
     }
     let train = batches(set.encoded, true);
-    let validation = match validation {
+    let (validation, validation_records) = match validation {
         Some(records) => {
             let set = encode(&records, config.train_on.into())?;
             notes.push(format!("validation: {}", set.report));
-            Some(batches(set.encoded, false))
+            (Some(batches(set.encoded, false)), records)
         }
-        None => None,
+        None => (None, Vec::new()),
     };
-    Ok(PreparedData { train, validation, notes, leaks })
+    Ok(PreparedData { train, validation, validation_records, notes, leaks })
 }
 
 /// The records of the replay file that make `replay_fraction` of a set with `train` other records, spread evenly over

@@ -1,15 +1,19 @@
 //! The training loop.
 
+mod validation;
+
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use burnisher_data::{Batches, TokenBatch};
+use burnisher_eval::Metric;
 use burnisher_kernels::DropoutKeys;
 use burnisher_lora::{AdaLoraConfig, count_parameters};
 
+use self::validation::Scorer;
 use crate::{
     BestEvaluation, EarlyStopping, EarlyStoppingState, Event, GradScaler, Gradients, LoraFa, LossModel,
     Observer, Optimizer, RankAllocator, RunIdentity, StopReason, TrainConfig, TrainError, TrainerState,
-    add_orthogonality, atomic, checkpoint, evaluate, resume,
+    add_orthogonality, atomic, checkpoint, resume,
 };
 
 /// Writes more files into a checkpoint, for example the adapter in PEFT's format.
@@ -20,6 +24,7 @@ pub struct Trainer<M> {
     config: TrainConfig,
     observers: Vec<Box<dyn Observer>>,
     exporter: Option<Exporter<M>>,
+    scorer: Option<Scorer<M>>,
     settings: BTreeMap<String, String>,
     ranks: Option<RankAllocator>,
     precondition_lora_fa: bool,
@@ -66,6 +71,7 @@ impl<M: LossModel> Trainer<M> {
             config,
             observers: Vec::new(),
             exporter: None,
+            scorer: None,
             settings: BTreeMap::new(),
             ranks: None,
             precondition_lora_fa: false,
@@ -90,6 +96,17 @@ impl<M: LossModel> Trainer<M> {
     #[must_use]
     pub fn export_with(mut self, exporter: impl Fn(&M, &Path) -> Result<(), TrainError> + 'static) -> Self {
         self.exporter = Some(Box::new(exporter));
+        self
+    }
+
+    /// Measures the model's answers with every validation: `scorer` gets the model and the step, 0 before the first, and
+    /// returns scores of 0..100. They go into [`Event::Evaluated`], and `metric_for_best_model` is looked for in them.
+    #[must_use]
+    pub fn score_with(
+        mut self,
+        scorer: impl FnMut(&M, u64) -> Result<BTreeMap<Metric, f64>, TrainError> + 'static,
+    ) -> Self {
+        self.scorer = Some(Box::new(scorer));
         self
     }
 
@@ -136,6 +153,7 @@ impl<M: LossModel> Trainer<M> {
     ) -> Result<Outcome<M>, TrainError> {
         let started = Instant::now();
         self.config.validate()?;
+        self.check_scorer(validation)?;
         let (trainable, total) = count_parameters(&model);
         let Some(device) = model.devices().first().filter(|_| trainable > 0).cloned() else {
             return Err(TrainError::NothingTrainable { total });
@@ -170,11 +188,11 @@ impl<M: LossModel> Trainer<M> {
             }
         }
         self.emit(&Event::Started { trainable, total, rows: train.len(), total_steps });
-        let measured_on = validation.map(|set| format!("{:016x}", set.fingerprint()));
+        let measured_on = validation.map(|set| self.yardstick(set));
         if state.step > 0 && state.validation != measured_on {
-            // Losses of two sets do not compare.
+            // Losses of two sets do not compare, nor do two metrics.
             (state.best, state.early_stopping) = (None, EarlyStoppingState::default());
-            let text = "the validation set is another one than before: the best step counts from here on";
+            let text = "the validation set or metric_for_best_model is another one than before: the best step counts from here on";
             self.emit(&Event::Warning(text.to_owned()));
         }
         state.validation = measured_on;
@@ -184,7 +202,7 @@ impl<M: LossModel> Trainer<M> {
         if let Some(set) = validation
             && state.step == 0
         {
-            first_validation = Some(self.validate(&model, set, &mut state, false)?);
+            first_validation = Some(self.validate(&model, set, &mut state, false)?.loss);
         }
         let (tokens_before, mut last_loss) = (state.tokens, None);
         let mut order = train.order(state.epoch);
@@ -263,8 +281,8 @@ impl<M: LossModel> Trainer<M> {
             if let Some(set) = validation
                 && (is_last || state.step.is_multiple_of(self.config.eval_every(steps_per_epoch)))
             {
-                let loss = self.validate(&model, set, &mut state, true)?;
-                let stop = early.update(loss);
+                let measured = self.validate(&model, set, &mut state, true)?;
+                let stop = early.update(measured.objective());
                 state.early_stopping = early.state();
                 save_now |= stop || state.best.is_some_and(|best| best.step == state.step);
                 if stop {
@@ -300,29 +318,6 @@ impl<M: LossModel> Trainer<M> {
         for observer in &mut self.observers {
             observer.on_event(event);
         }
-    }
-
-    /// Validates; with `counts`, the result may become the best one.
-    fn validate(
-        &mut self,
-        model: &M,
-        set: &Batches,
-        state: &mut TrainerState,
-        counts: bool,
-    ) -> Result<f64, TrainError> {
-        let loss =
-            evaluate(model, set, self.config.batch_size).map_err(|error| self.at_step(error, state.step))?;
-        let best = counts && state.best.is_none_or(|best| loss.mean < best.loss);
-        if best {
-            state.best = Some(BestEvaluation { step: state.step, loss: loss.mean });
-        }
-        self.emit(&Event::Evaluated {
-            step: state.step,
-            validation_loss: loss.mean,
-            tokens: loss.tokens as u64,
-            best,
-        });
-        Ok(loss.mean)
     }
 
     fn save(&mut self, model: &M, optimizer: &Optimizer, state: &TrainerState) -> Result<(), TrainError> {

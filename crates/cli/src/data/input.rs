@@ -99,18 +99,23 @@ enum TextUnitArg {
     Line,
 }
 
+/// The values of `--columns`.
+pub(crate) fn column_map(pairs: &[String]) -> Result<ColumnMap, Failure> {
+    let columns: BTreeMap<String, String> = pairs
+        .iter()
+        .map(|pair| match pair.split_once('=') {
+            Some((name, column)) => Ok((name.to_owned(), column.to_owned())),
+            None => {
+                Err(format!("--columns: found {pair:?}, wanted NAME=COLUMN, for example prompt=question"))
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(ColumnMap::new(columns)?)
+}
+
 impl ReadArgs {
     fn source(&self, files: &[PathBuf]) -> Result<Source, Failure> {
-        let columns: BTreeMap<String, String> = self
-            .columns
-            .iter()
-            .map(|pair| match pair.split_once('=') {
-                Some((name, column)) => Ok((name.to_owned(), column.to_owned())),
-                None => {
-                    Err(format!("--columns: found {pair:?}, wanted NAME=COLUMN, for example prompt=question"))
-                }
-            })
-            .collect::<Result<_, _>>()?;
+        let columns = column_map(&self.columns)?;
         let shape = self.shape.map(|shape| match shape {
             ShapeArg::Text => Shape::Text,
             ShapeArg::Completion => Shape::Completion,
@@ -129,7 +134,7 @@ impl ReadArgs {
         };
         let encoding = if self.utf8_only { Encoding::Utf8Only } else { Encoding::Detect };
         Ok(Source::open_all(files)?
-            .with_columns(ColumnMap::new(columns)?)
+            .with_columns(columns)
             .with_shape(shape)
             .with_on_error(on_error)
             .with_text_unit(unit)

@@ -81,13 +81,34 @@ fn five_systems_are_compared_once_and_the_page_shows_them() {
     let steps = |report: &Value| by_name(report, "full")["curve"]["points"].as_array().unwrap().len();
     assert_eq!(steps(&third), steps(&first), "no step of the training before is in its curve");
 
+    check_page(&dir.path().join("compared/systems.html"), 5);
+}
+
+/// The page draws its plots and its table, complains of nothing, and loads nothing.
+fn check_page(path: &Path, systems: usize) {
     let Some(browser) = Browser::launch() else { return };
     let page = browser.page();
-    page.open(dir.path().join("compared/systems.html"));
+    page.open(path);
     assert!(page.eval("document.querySelectorAll('svg').length").as_u64().unwrap() >= 2);
-    assert!(page.eval("document.querySelectorAll('svg polyline, svg path').length").as_u64().unwrap() >= 1);
+    // Drawn: with a size on the screen, and lines or bars in it.
+    let drawn = "[...document.querySelectorAll('svg')].every(svg => { const box = svg.getBoundingClientRect(); \
+                 return box.width > 100 && box.height > 50 && svg.querySelector('polyline, path, rect, circle'); })";
+    assert_eq!(page.eval(drawn), true);
+    let names = ["base", "retrieval", "lora", "qlora", "full"];
+    let text = page.eval("document.body.innerText");
+    let text = text.as_str().unwrap();
+    assert_eq!(names.iter().filter(|name| text.contains(**name)).count(), systems, "{text}");
     assert_eq!(page.console_errors(), Vec::<String>::new());
     assert_eq!(page.requests().len(), 1, "only the page itself");
+}
+
+/// The page that `examples/compare_systems.rs` wrote; `.ci/run` runs the example before.
+#[test]
+#[ignore = "after `cargo run --release --example compare_systems`"]
+fn the_page_of_the_example() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/compare/systems.html");
+    assert!(path.is_file(), "no {}: run the example compare_systems", path.display());
+    check_page(&path, 5);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod export;
 mod generate;
 mod gguf;
 mod init;
+mod likelihood;
 mod load;
 mod logits;
 mod quantize;

@@ -134,7 +134,7 @@ fn check_value(kind: Kind, path: &str, value: &Value, problems: &mut Vec<ConfigP
         }
         (Kind::Whole, Value::Number(number)) if number.is_u64() => {}
         (Kind::Number, Value::Number(_)) => {}
-        (Kind::Targets | Kind::TextList | Kind::WholeList, Value::Array(items)) => {
+        (Kind::Targets | Kind::TextList | Kind::ChoiceList(_) | Kind::WholeList, Value::Array(items)) => {
             for (index, item) in items.iter().enumerate() {
                 check_element(kind, &format!("{path}[{index}]"), item, problems);
             }
@@ -150,6 +150,9 @@ fn check_value(kind: Kind, path: &str, value: &Value, problems: &mut Vec<ConfigP
 
 /// Checks an element of a list or a table.
 fn check_element(kind: Kind, path: &str, item: &Value, problems: &mut Vec<ConfigProblem>) {
+    if let Kind::ChoiceList(words) = kind {
+        return check_value(Kind::Choice(words), path, item, problems);
+    }
     let (fits, wanted) = match kind {
         Kind::WholeList | Kind::WholeMap => (item.is_u64(), wanted(Kind::Whole)),
         Kind::NumberMap => (item.is_number(), wanted(Kind::Number)),
@@ -231,6 +234,10 @@ fn wanted(kind: Kind) -> String {
         Kind::Number => "a finite number",
         Kind::Targets => "text or a list of texts",
         Kind::TextList => "a list of texts",
+        Kind::ChoiceList(words) => {
+            let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+            return format!("a list of some of {}", words.join(", "));
+        }
         Kind::WholeList => "a list of whole numbers",
         Kind::TextMap => "a table of texts",
         Kind::WholeMap => "a table of whole numbers",

@@ -1,6 +1,7 @@
 //! Every field of a run file: one table for the checks, the nearest names and the reference file.
 
-use super::{Optim, lora_fields::LORA};
+use super::lora_fields::LORA;
+use super::train_fields::{EARLY_STOPPING, TRAIN};
 
 /// What a field may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(crate) enum Kind {
     Targets,
     /// A list of texts.
     TextList,
+    /// A list of some of a few words.
+    ChoiceList(&'static [&'static str]),
     /// A list of whole numbers.
     WholeList,
     /// A table of texts.
@@ -96,7 +99,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section { name: "train", doc: "The training loop.", fields: TRAIN },
     Section {
         name: "train.early_stopping",
-        doc: "Ends the run when the validation loss no longer falls. Without this section it does not.",
+        doc: "Ends the run when validation no longer gets better. Without this section it does not.",
         fields: EARLY_STOPPING,
     },
 ];
@@ -208,147 +211,29 @@ const DATA: &[Field] = &[
         "leaks",
         Kind::Choice(&["stop", "allow"]),
         r#""stop""#,
-        "What happens when two sets share a run of 13 words: the run shows the pairs and then \"stop\" or\n\
-         \"allow\".",
+        "What happens when two sets share a run of 13 words, or near-duplicates: the run shows the pairs and then\n\
+         \"stop\" or \"allow\".",
+    ),
+    default(
+        "near_duplicates",
+        Kind::Number,
+        "0.8",
+        "Similarity (Jaccard, of runs of 5 words) from which records are near-duplicates. They are leaks between\n\
+         sets, and stay together when validation records are split off. 0 does not look for them.",
+    ),
+    optional(
+        "benchmarks",
+        Kind::TextMap,
+        r#"{ gsm8k = "gsm8k-test.jsonl" }"#,
+        "Sets by name that the training records must not share text with, beside test. Their columns are\n\
+         recognised.",
     ),
     default("seed", Kind::Whole, "42", "Seed of the validation split."),
 ];
 
-const TRAIN: &[Field] = &[
-    required("output_dir", Kind::Path, r#""out""#, "Where checkpoints, metrics and the result go."),
-    default("epochs", Kind::Whole, "3", "Passes over the training rows."),
-    optional("max_steps", Kind::Whole, "1000", "Optimizer steps of the whole run; counts instead of epochs."),
-    default("batch_size", Kind::Whole, "4", "Rows in a forward pass."),
-    default("gradient_accumulation_steps", Kind::Whole, "1", "Forward passes in an optimizer step."),
-    default("learning_rate", Kind::Number, "2e-4", "Learning rate after the warm-up."),
-    default(
-        "schedule",
-        Kind::Choice(&["linear", "cosine", "constant"]),
-        r#""linear""#,
-        "How the learning rate falls to 0 after the warm-up: \"linear\", \"cosine\" or \"constant\" (not at all).",
-    ),
-    optional(
-        "warmup_steps",
-        Kind::Whole,
-        "100",
-        "Optimizer steps in which the learning rate rises from 0. By default none.",
-    ),
-    optional(
-        "warmup_ratio",
-        Kind::Number,
-        "0.03",
-        "The warm-up as a part of all steps, in [0, 1], rounded up; instead of warmup_steps.",
-    ),
-    default(
-        "optim",
-        Kind::Choice(Optim::NAMES),
-        r#""adamw_torch""#,
-        "The optimizer: \"adamw_torch\", \"lion_32bit\", \"adafactor\" or \"sgd\"; with its state in 8 bits \"adamw_8bit\" or\n\
-         \"lion_8bit\"; with its state in a file, one parameter's in memory at a time, \"paged_adamw_32bit\",\n\
-         \"paged_adamw_8bit\", \"paged_lion_32bit\" or \"paged_lion_8bit\".",
-    ),
-    optional(
-        "optim_page_file",
-        Kind::Path,
-        r#""state.pages""#,
-        "With a paged optimizer: the file of its state, which goes away at the end. By default one in output_dir.",
-    ),
-    default(
-        "weight_decay",
-        Kind::Number,
-        "0.0",
-        "Weight decay, decoupled but for \"sgd\"; not on biases and norms.",
-    ),
-    default(
-        "beta1",
-        Kind::Number,
-        "0.9",
-        "AdamW's decay of the first moment, or the part of the momentum in Lion's direction, in [0, 1).",
-    ),
-    default(
-        "beta2",
-        Kind::Number,
-        "0.999",
-        "AdamW's decay of the second moment, or Lion's of its momentum (0.99 in its paper), in [0, 1).",
-    ),
-    default("epsilon", Kind::Number, "1e-8", "AdamW's epsilon."),
-    optional(
-        "momentum",
-        Kind::Number,
-        "0.9",
-        "With \"sgd\": what remains of the earlier direction, in [0, 1).",
-    ),
-    default(
-        "scale_parameter",
-        Kind::Flag,
-        "false",
-        "With \"adafactor\": whether the rate is multiplied by the root mean square of each parameter.",
-    ),
-    default(
-        "relative_step",
-        Kind::Flag,
-        "false",
-        "With \"adafactor\": whether the rate is min(1e-2, 1/sqrt(t)) in step t, whatever learning_rate is.",
-    ),
-    default("warmup_init", Kind::Flag, "false", "With relative_step: whether it is min(1e-6 t, 1/sqrt(t))."),
-    optional("loraplus_lr_ratio", Kind::Number, "16.0", "LoRA+: the learning rate of B over that of A."),
-    optional(
-        "loraplus_lr_embedding",
-        Kind::Number,
-        "1e-6",
-        "With loraplus_lr_ratio: the learning rate of an embedding's adapters.",
-    ),
-    default("fp16", Kind::Flag, "false", "Whether the model computes in f16, with the loss scaled."),
-    default("bf16", Kind::Flag, "false", "Whether the model computes in bf16."),
-    default(
-        "max_grad_norm",
-        Kind::Number,
-        "1.0",
-        "Largest L2 norm of all gradients together; longer ones are scaled down. 0 turns this off.",
-    ),
-    default("log_every", Kind::Whole, "10", "Optimizer steps between two reports."),
-    optional(
-        "eval_every",
-        Kind::Whole,
-        "100",
-        "Optimizer steps between two validations. By default an epoch. The last step is always validated.",
-    ),
-    optional(
-        "save_every",
-        Kind::Whole,
-        "100",
-        "Optimizer steps between two checkpoints. By default an epoch. The last step is always saved.",
-    ),
-    default("keep_checkpoints", Kind::Whole, "2", "Newest checkpoints that are kept, besides the best."),
-    default("seed", Kind::Whole, "42", "Seed of the order of rows, of fresh adapters and of dropout."),
-    default(
-        "resume",
-        Kind::Path,
-        r#""auto""#,
-        "Where the run begins: \"auto\" (at the newest checkpoint in output_dir, if there is one), \"never\" (at\n\
-         step 0), or at the checkpoint with this path.",
-    ),
-    optional("early_stopping", Kind::Section("train.early_stopping"), "", ""),
-];
-
-const EARLY_STOPPING: &[Field] = &[
-    default(
-        "patience",
-        Kind::Whole,
-        "3",
-        "Validations in a row without an improvement after which the run stops.",
-    ),
-    default(
-        "min_delta",
-        Kind::Number,
-        "0.0",
-        "A validation loss counts as an improvement if it is lower than the last improvement by more than\n\
-         this, in nats per token.",
-    ),
-];
-
 #[cfg(test)]
 mod tests {
+    use burnisher_eval::Metric;
     use serde_json::Value;
 
     use super::*;
@@ -361,6 +246,7 @@ mod tests {
         run.data.validation = Some("validation.jsonl".into());
         run.data.test = Some("test.jsonl".into());
         run.data.replay = Some("general.jsonl".into());
+        run.data.benchmarks.insert("gsm8k".to_owned(), "gsm8k-test.jsonl".into());
         run.data.columns.insert("prompt".to_owned(), "question".to_owned());
         run.data.shape = Some(RecordShape::Completion);
         let names = Targets::Names(vec!["q_proj".to_owned()]);
@@ -382,6 +268,7 @@ mod tests {
         run.train.loraplus_lr_embedding = Some(1e-6);
         run.train.eval_every = Some(1);
         run.train.save_every = Some(1);
+        run.train.metric_for_best_model = Some(Metric::RougeL);
         run.train.early_stopping = Some(EarlyStoppingConfig::default());
         run
     }

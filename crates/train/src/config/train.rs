@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use burnisher_eval::Metric;
 use serde::{Deserialize, Serialize};
 
 use super::Optim;
@@ -77,12 +78,22 @@ pub struct TrainConfig {
     /// Optimizer steps between two validations. Default: an epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<u64>,
+    /// Metrics of the answers to validation records, measured with every validation. Default none.
+    pub eval_metrics: Vec<Metric>,
+    /// With `eval_metrics`: the first validation records, so many. Default 32.
+    pub eval_examples: usize,
+    /// With `eval_metrics`: tokens of an answer, at most. Default 128.
+    pub eval_max_new_tokens: usize,
+    /// The one of `eval_metrics` that chooses the best step and that `early_stopping` watches. Default: the validation
+    /// loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric_for_best_model: Option<Metric>,
     /// Optimizer steps between two checkpoints. Default: an epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<u64>,
     /// Newest checkpoints that are kept, besides the best. Default 2.
     pub keep_checkpoints: usize,
-    /// Ends the run when the validation loss no longer falls. Default: it does not.
+    /// Ends the run when validation no longer gets better. Default: it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStoppingConfig>,
     /// Seed of the order of rows, of fresh adapters and of dropout. Default 42.
@@ -128,6 +139,10 @@ impl Default for TrainConfig {
             max_grad_norm: 1.0,
             log_every: 10,
             eval_every: None,
+            eval_metrics: Vec::new(),
+            eval_examples: 32,
+            eval_max_new_tokens: 128,
+            metric_for_best_model: None,
             save_every: None,
             keep_checkpoints: 2,
             early_stopping: None,

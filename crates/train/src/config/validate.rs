@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use burnisher_eval::Metric;
 use burnisher_lora::{InitLoraWeights, LoraError};
 use serde_json::json;
 
@@ -78,15 +79,14 @@ impl RunConfig {
         if self.train.loraplus_lr_ratio.is_some() && self.adapter().is_none() {
             found.add("train.loraplus_lr_ratio", "a ratio in full-parameter mode", "the section lora");
         }
-        if self.train.early_stopping.is_some()
-            && self.data.validation.is_none()
-            && self.data.validation_fraction == 0.0
-        {
-            found.add(
-                "train.early_stopping",
-                "no validation records",
-                "data.validation, or a data.validation_fraction above 0",
-            );
+        let validates = self.data.validation.is_some() || self.data.validation_fraction > 0.0;
+        let needs = [
+            (!self.train.eval_metrics.is_empty(), "train.eval_metrics"),
+            (self.train.early_stopping.is_some(), "train.early_stopping"),
+        ];
+        for (_, field) in needs.into_iter().filter(|(is_set, _)| *is_set && !validates) {
+            let wanted = "data.validation, or a data.validation_fraction above 0";
+            found.add(field, "no validation records", wanted);
         }
         if !self.model.path.as_os_str().is_empty() && self.train.output_dir == self.model.path {
             found.add("train.output_dir", "the directory of model.path", "a directory of its own");
@@ -133,6 +133,18 @@ impl TrainConfig {
         found.not_negative("train.max_grad_norm", self.max_grad_norm);
         found.positive("train.log_every", self.log_every);
         found.positive_if_given("train.eval_every", self.eval_every);
+        found.positive("train.eval_examples", self.eval_examples as u64);
+        found.positive("train.eval_max_new_tokens", self.eval_max_new_tokens as u64);
+        if self.eval_metrics.contains(&Metric::Perplexity) {
+            let wanted = "metrics of answers; the validation loss is always measured";
+            found.add("train.eval_metrics", "perplexity", wanted);
+        }
+        if let Some(metric) = self.metric_for_best_model
+            && !self.eval_metrics.contains(&metric)
+        {
+            let wanted = "one of train.eval_metrics";
+            found.add("train.metric_for_best_model", json!(metric.name()), wanted);
+        }
         found.positive_if_given("train.save_every", self.save_every);
         found.positive("train.keep_checkpoints", self.keep_checkpoints as u64);
         if let Some(early) = &self.early_stopping {
@@ -209,6 +221,11 @@ impl DataSection {
         let share = self.replay_fraction;
         let fits = share > 0.0 && share < 1.0;
         found.require(fits, "data.replay_fraction", share, "a number above 0 and below 1");
+        let fits = (0.0..=1.0).contains(&self.near_duplicates);
+        found.require(fits, "data.near_duplicates", self.near_duplicates, "a number in [0, 1]");
+        for (name, path) in &self.benchmarks {
+            found.path(&format!("data.benchmarks.{name}"), path);
+        }
         let fits = self.max_length >= 2;
         found.require(
             fits,

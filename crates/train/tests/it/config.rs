@@ -402,9 +402,15 @@ fn the_examples_in_the_reference_file_are_valid() {
         .lines()
         .filter(|line| {
             // They go with other values of other fields.
-            !["# warmup_ratio", "# momentum", "# optim_page_file", "# feedforward_modules"]
-                .iter()
-                .any(|name| line.starts_with(name))
+            ![
+                "# warmup_ratio",
+                "# momentum",
+                "# optim_page_file",
+                "# feedforward_modules",
+                "# metric_for_best",
+            ]
+            .iter()
+            .any(|name| line.starts_with(name))
         })
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if is_field(rest) => rest.to_owned(),

@@ -6,6 +6,7 @@ mod bf16;
 mod config;
 mod f16;
 mod inits;
+mod leaks;
 mod methods;
 mod optimizers;
 mod parity;
@@ -13,6 +14,7 @@ mod properties;
 mod recipe;
 mod replay;
 mod schedule;
+mod scores;
 mod several;
 #[path = "../../../models/tests/it/support.rs"]
 mod support;

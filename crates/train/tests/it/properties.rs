@@ -25,7 +25,7 @@ fn model(four_bit: bool, dropout: f64) -> CausalLm {
 }
 
 /// A model with an adapter on queries and values, or on what they are made by.
-fn adapted(name: &str, four_bit: bool, dropout: f64) -> CausalLm {
+pub(crate) fn adapted(name: &str, four_bit: bool, dropout: f64) -> CausalLm {
     let mut load = LoadConfig::new();
     if four_bit {
         load = load.with_quantize(QuantConfig::nf4().with_double_quant(true));
