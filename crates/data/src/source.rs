@@ -1,11 +1,14 @@
 //! Files to records.
 
+mod array;
 mod columns;
+mod direct;
 mod elements;
 mod files;
 mod format;
 mod input;
 mod jsonl;
+mod lines;
 mod parquet;
 mod path;
 mod records;
@@ -25,7 +28,7 @@ pub(crate) use columns::nearest;
 pub(crate) use format::Compression;
 pub use format::Format;
 pub use input::Encoding;
-pub(crate) use jsonl::{LineReader, parse_line};
+pub(crate) use lines::LineReader;
 pub(crate) use records::Assembler;
 pub use records::Records;
 pub use report::{OnError, SkipReason, Skipped, SourceReport};

@@ -57,6 +57,16 @@ impl ColumnMap {
         self.column(name).filter(|column| object.contains_key(*column))
     }
 
+    /// True if a column of the file is mapped to the canonical column `name`.
+    pub(crate) fn is_mapped(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// True if a mapping may go into what a column holds.
+    pub(crate) fn has_paths(&self) -> bool {
+        self.0.values().any(|column| column.contains(['.', '[']))
+    }
+
     /// Adds what the paths of the mapping lead to, as columns of their names.
     pub(crate) fn resolve(&self, object: &mut Map<String, Value>) {
         for column in self.0.values().filter(|column| column.contains(['.', '['])) {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::array::Array;
 use super::format::Format;
 use super::input::{self, Encoding};
-use super::jsonl::{Array, LineReader, Lines, ParallelLines};
+use super::jsonl::{Lines, ParallelLines};
 use super::parquet::Rows;
+use super::records::Assembler;
 use super::table::Table;
 use super::text::{Text, TextUnit};
 use crate::error::DataError;
-use crate::record::Origin;
+use crate::record::{Origin, Record};
 
 /// What stands at one place of a file.
 #[derive(Debug)]
@@ -39,11 +41,15 @@ pub(crate) struct FileContext {
 
 impl FileContext {
     pub(crate) fn origin(&self, line: usize) -> Origin {
-        Origin { file: Arc::clone(&self.file), line }
+        Origin { file: Arc::clone(&self.file), line, record: None }
     }
 
     pub(crate) fn damaged(&self, line: usize, error: &dyn fmt::Display) -> DataError {
         DataError::Damaged { origin: self.origin(line), message: error.to_string() }
+    }
+
+    pub(crate) fn too_long(&self, line: usize) -> DataError {
+        DataError::RecordTooLong { origin: self.origin(line), limit: self.max_record_bytes }
     }
 }
 
@@ -116,22 +122,22 @@ impl Elements {
     }
 
     fn lines(reader: Box<dyn BufRead + Send>, parsing: Parsing, context: FileContext) -> Self {
-        let lines = LineReader::new(reader, context);
         match parsing {
-            Parsing::OneByOne => Self::Lines(Lines::new(lines)),
-            Parsing::Batches => Self::ParallelLines(ParallelLines::new(lines)),
+            Parsing::OneByOne => Self::Lines(Lines::new(reader, context)),
+            Parsing::Batches => Self::ParallelLines(ParallelLines::new(reader, context)),
         }
     }
 
-    pub(crate) fn next(&mut self) -> Option<Result<Element, DataError>> {
-        match self {
-            Self::Lines(lines) => lines.next(),
-            Self::ParallelLines(lines) => lines.next(),
+    pub(crate) fn next(&mut self, assembler: &mut Assembler) -> Option<Result<Record, DataError>> {
+        let element = match self {
+            Self::Lines(lines) => return lines.next(assembler),
+            Self::ParallelLines(lines) => return lines.next(assembler),
             Self::Array(array) => array.next(),
             Self::Table(table) => table.next(),
             Self::Rows(rows) => rows.next(),
             Self::Text(text) => text.next(),
-        }
+        };
+        element.map(|element| element.and_then(|element| assembler.record(element)))
     }
 }
 

@@ -1,12 +1,15 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::vec;
 
 use serde_json::{Map, Value};
 
 use super::Source;
 use super::columns::ColumnMap;
+use super::direct::Direct;
 use super::elements::{Element, Elements, Parsing, Payload, ReadOptions};
 use super::format::Format;
+use super::jsonl::{line_text, parse_line};
 use super::report::{OnError, SkipReason, SourceReport};
 use super::shape;
 use super::shard::Shard;
@@ -116,10 +119,10 @@ impl Records {
                 }
                 return Ok(None);
             };
-            let record = match current.elements.next() {
-                Some(element) => {
+            let record = match current.elements.next(&mut current.assembler) {
+                Some(record) => {
                     current.met += 1;
-                    element.and_then(|element| current.assembler.record(element))
+                    record
                 }
                 None => {
                     let empty = DataError::EmptyFile { path: current.path.clone() };
@@ -184,11 +187,42 @@ pub(crate) struct Assembler {
     fixed: Option<Shape>,
     /// The shape of the file, once known.
     shape: Option<Shape>,
+    /// Reads lines of that shape, where the mapping allows.
+    direct: Option<Arc<Direct>>,
+    /// Its memory from line to line.
+    scratch: String,
 }
 
 impl Assembler {
     pub(crate) fn new(columns: ColumnMap, fixed: Option<Shape>) -> Self {
-        Self { columns, fixed, shape: fixed }
+        let mut assembler = Self { columns, fixed, shape: None, direct: None, scratch: String::new() };
+        if let Some(shape) = fixed {
+            assembler.know(shape);
+        }
+        assembler
+    }
+
+    /// Whether the next record is read as those before it.
+    pub(super) fn knows_shape(&self) -> bool {
+        self.shape.is_some()
+    }
+
+    fn know(&mut self, shape: Shape) {
+        if self.shape.is_none() {
+            self.direct = Direct::new(shape, self.fixed.is_some(), &self.columns).map(Arc::new);
+        }
+        self.shape = Some(shape);
+    }
+
+    /// The record of a line of JSON.
+    pub(crate) fn line(&mut self, bytes: &[u8], origin: Origin) -> Result<Record, DataError> {
+        let text = line_text(bytes, &origin)?;
+        let scratch = &mut self.scratch;
+        let read = self.direct.as_ref().and_then(|direct| direct.read(text, scratch, &origin));
+        match read {
+            Some((body, extra)) => Ok(Record { body, origin, extra }),
+            None => self.record(parse_line(text, origin)?),
+        }
     }
 
     pub(crate) fn record(&mut self, element: Element) -> Result<Record, DataError> {
@@ -206,7 +240,7 @@ impl Assembler {
         self.columns.resolve(&mut object);
         self.columns.check(&object, &origin)?;
         let shape = self.shape_of(&object, &origin)?;
-        self.shape = Some(shape);
+        self.know(shape);
         let used = shape::used_columns(shape, &object, &self.columns);
         let body = shape::body(shape, &mut object, &self.columns, &origin)?;
         for column in used {
