@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::conll::Sentences;
 use super::format::Format;
 use super::input::{self, Encoding};
 use super::jsonl::{Array, LineReader, Lines, ParallelLines};
 use super::parquet::Rows;
+use super::squad::{Detected, Questions};
 use super::table::Table;
 use super::text::{Text, TextUnit};
 use crate::error::DataError;
@@ -50,10 +52,18 @@ impl FileContext {
 /// How a file is read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadOptions {
+    /// The format of every file; `None` if their names tell it.
+    pub(crate) format: Option<Format>,
     pub(crate) encoding: Encoding,
     pub(crate) text_unit: TextUnit,
     pub(crate) max_record_bytes: usize,
     pub(crate) parsing: Parsing,
+}
+
+impl ReadOptions {
+    pub(crate) fn format_of(&self, path: &Path) -> Format {
+        self.format.or_else(|| Format::of(path)).unwrap_or(Format::JsonLines)
+    }
 }
 
 /// Whether lines are parsed one by one, or in batches on all cores.
@@ -71,6 +81,8 @@ pub(crate) enum Elements {
     Table(Table),
     Rows(Rows),
     Text(Text),
+    Questions(Questions),
+    Sentences(Sentences),
 }
 
 impl fmt::Debug for Elements {
@@ -91,11 +103,11 @@ impl Elements {
             None if source.kind() != io::ErrorKind::IsADirectory => context.damaged(1, &source),
             _ => DataError::Read { path: path.to_path_buf(), source },
         };
-        let format = Format::of(path).unwrap_or(Format::JsonLines);
+        let format = options.format_of(path);
         if format == Format::Parquet {
             return Ok((Self::Rows(Rows::open(path, context)?), None));
         }
-        let text = matches!(format, Format::Csv | Format::Tsv | Format::Text);
+        let text = matches!(format, Format::Csv | Format::Tsv | Format::Text | Format::Conll);
         let opened = if text { input::open_text(path, options.encoding) } else { input::open(path) };
         let input = opened.map_err(failed)?;
         let reader = input.reader;
@@ -103,11 +115,15 @@ impl Elements {
             Format::Csv => Self::Table(Table::new(reader, b',', context)?),
             Format::Tsv => Self::Table(Table::new(reader, b'\t', context)?),
             Format::Text => Self::Text(Text::new(reader, options.text_unit, context)),
+            Format::Conll => Self::Sentences(Sentences::new(reader, context)),
             Format::Json => {
                 let (first, reader) = first_character(reader).map_err(failed)?;
                 match first {
                     Some(b'[') => Self::Array(Array::new(reader, context)?),
-                    _ => Self::lines(reader, options.parsing, context),
+                    _ => match Questions::detect(reader, &context)? {
+                        Detected::Questions(questions) => Self::Questions(questions),
+                        Detected::Other(reader) => Self::lines(reader, options.parsing, context),
+                    },
                 }
             }
             Format::JsonLines | Format::Parquet => Self::lines(reader, options.parsing, context),
@@ -131,6 +147,8 @@ impl Elements {
             Self::Table(table) => table.next(),
             Self::Rows(rows) => rows.next(),
             Self::Text(text) => text.next(),
+            Self::Questions(questions) => questions.next(),
+            Self::Sentences(sentences) => sentences.next(),
         }
     }
 }
