@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::elements::{Element, FileContext, Payload};
 use super::lines::{Block, BlockReader, LineCursor};
-use super::records::Assembler;
+use super::reading::Assemble;
 use crate::error::DataError;
-use crate::record::{Origin, Record};
+use crate::record::Origin;
 
 /// Bytes of lines that are read at a time, to be parsed one by one.
 const SMALL_BLOCK: usize = 256 * 1024;
@@ -19,7 +19,7 @@ const SMALL_BLOCK: usize = 256 * 1024;
 /// Bytes of lines that are read at a time, to be parsed side by side.
 const LARGE_BLOCK: usize = 4 * 1024 * 1024;
 
-/// One record per line.
+/// One value per line.
 pub(crate) struct Lines {
     blocks: BlockReader,
     block: Block,
@@ -32,10 +32,10 @@ impl Lines {
         Self { blocks, block: Block::default(), cursor: LineCursor::default() }
     }
 
-    pub(crate) fn next(&mut self, assembler: &mut Assembler) -> Option<Result<Record, DataError>> {
+    pub(crate) fn next<A: Assemble>(&mut self, assembler: &mut A) -> Option<Result<A::Item, DataError>> {
         loop {
             if let Some(line) = self.cursor.next(&self.block.bytes, self.blocks.context()) {
-                return Some(line.and_then(|(line, origin)| assembler.line(line, origin)));
+                return Some(line.and_then(|(line, origin)| assembler.assemble_line(line, origin)));
             }
             if let Some(error) = self.block.error.take() {
                 return Some(Err(error));
@@ -47,17 +47,17 @@ impl Lines {
     }
 }
 
-/// One record per line, in batches on all cores, while the next batch is read. What comes out is what [`Lines`] gives.
-pub(crate) struct ParallelLines {
+/// One value per line, in batches on all cores, while the next batch is read. What comes out is what [`Lines`] gives.
+pub(crate) struct ParallelLines<T> {
     blocks: BlockReader,
     /// A block that was read and not parsed.
     ahead: Option<Block>,
     /// The memory of a block that was parsed.
     spare: Vec<u8>,
-    parsed: Flatten<vec::IntoIter<Vec<Result<Record, DataError>>>>,
+    parsed: Flatten<vec::IntoIter<Vec<Result<T, DataError>>>>,
 }
 
-impl ParallelLines {
+impl<T: Send> ParallelLines<T> {
     pub(crate) fn new(reader: Box<dyn BufRead + Send>, context: FileContext) -> Self {
         let parsed = Vec::new().into_iter().flatten();
         Self {
@@ -68,10 +68,10 @@ impl ParallelLines {
         }
     }
 
-    pub(crate) fn next(&mut self, assembler: &mut Assembler) -> Option<Result<Record, DataError>> {
+    pub(crate) fn next<A: Assemble<Item = T>>(&mut self, assembler: &mut A) -> Option<Result<T, DataError>> {
         loop {
-            if let Some(record) = self.parsed.next() {
-                return Some(record);
+            if let Some(item) = self.parsed.next() {
+                return Some(item);
             }
             let block = match self.ahead.take() {
                 Some(block) => block,
@@ -87,27 +87,27 @@ impl ParallelLines {
     }
 }
 
-/// The records of a block, in order.
-fn parse(
+/// What a block holds, in order.
+fn parse<A: Assemble>(
     block: &Block,
     context: &FileContext,
-    assembler: &mut Assembler,
-) -> Vec<Vec<Result<Record, DataError>>> {
-    let chunk = |(range, line): &(Range<usize>, usize), assembler: &mut Assembler| {
+    assembler: &mut A,
+) -> Vec<Vec<Result<A::Item, DataError>>> {
+    let chunk = |(range, line): &(Range<usize>, usize), assembler: &mut A| {
         let mut cursor = LineCursor::new(range.clone(), *line);
         let lines = iter::from_fn(|| cursor.next(&block.bytes, context));
-        lines.map(|line| line.and_then(|(line, origin)| assembler.line(line, origin))).collect()
+        lines.map(|line| line.and_then(|(line, origin)| assembler.assemble_line(line, origin))).collect()
     };
     // The shape of the file is that of its first good record; until then, the order matters.
     let mut chunks = block.chunks.iter();
     let mut parsed: Vec<Vec<_>> = Vec::with_capacity(block.chunks.len());
-    while !assembler.knows_shape()
+    while !assembler.is_settled()
         && let Some(next) = chunks.next()
     {
         parsed.push(chunk(next, assembler));
     }
-    let known: &Assembler = assembler;
-    parsed.par_extend(chunks.as_slice().par_iter().map(|next| chunk(next, &mut known.clone())));
+    let settled: &A = assembler;
+    parsed.par_extend(chunks.as_slice().par_iter().map(|next| chunk(next, &mut settled.clone())));
     parsed
 }
 

@@ -38,6 +38,17 @@ pub(crate) fn recognise(object: &Map<String, Value>, columns: &ColumnMap) -> Opt
     })
 }
 
+/// What to do with columns that no shape has, behind the message that says so.
+pub(crate) fn advice(found: &[String]) -> &'static str {
+    match found.iter().any(|name| name == "tokens") && found.iter().any(|name| name.ends_with("tags")) {
+        true => {
+            "; tokens and their tags are no text to train on: `Source::rows` reads them, for a task whose template makes \
+             a prompt and a completion of them"
+        }
+        false => "",
+    }
+}
+
 fn conversation_column<'a>(object: &Map<String, Value>, columns: &'a ColumnMap) -> Option<&'a str> {
     columns.find(object, "messages").or_else(|| columns.find(object, "conversations"))
 }

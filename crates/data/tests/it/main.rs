@@ -19,6 +19,7 @@ mod mix;
 mod near_duplicates;
 mod pack;
 mod preview;
+mod rows;
 mod sentencepiece;
 mod shards;
 mod signature_index;
