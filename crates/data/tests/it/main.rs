@@ -20,6 +20,8 @@ mod near_duplicates;
 mod pack;
 mod preview;
 mod sentencepiece;
+#[cfg(any(feature = "http", feature = "hub"))]
+mod server;
 mod shards;
 mod signature_index;
 mod source;
