@@ -2,6 +2,7 @@
 
 mod batch;
 mod builtin;
+mod builtin_tools;
 mod card;
 mod clean;
 mod clean_edits;
