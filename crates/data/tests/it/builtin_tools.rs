@@ -174,4 +174,15 @@ fn a_record_with_tools_is_encoded_or_refused_with_its_place() {
         error.starts_with("train.jsonl:7: ") && error.contains("The template llama3 has no format"),
         "{error}"
     );
+    // A template of the user's own that looks at no tools.
+    let tokenizer = tokenizer.with_chat_template("{% for m in messages %}{{ m.content }}{% endfor %}");
+    let tokenizer = tokenizer.expect("a template");
+    let encoder = Encoder::new(&tokenizer, EncodeConfig::untruncated()).expect("an encoder");
+    let error = encoder.encode(&record).expect_err("hidden").to_string();
+    assert!(error.ends_with("the record has `tools`, which the template does not show"), "{error}");
+    let mut calling = Message::new("assistant", "");
+    calling.extra.insert("tool_calls".to_owned(), json!([{"function": {"name": "f", "arguments": {}}}]));
+    let record = Record::new(Body::Messages(vec![Message::new("user", "Go."), calling]), Origin::new("a", 1));
+    let error = encoder.encode(&record).expect_err("hidden").to_string();
+    assert!(error.contains("the record has `tool_calls`"), "{error}");
 }

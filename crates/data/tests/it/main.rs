@@ -4,6 +4,7 @@ mod batch;
 mod builtin;
 mod builtin_tools;
 mod card;
+mod card_page;
 mod clean;
 mod clean_edits;
 mod clean_filters;
