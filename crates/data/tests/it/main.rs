@@ -2,7 +2,9 @@
 
 mod batch;
 mod builtin;
+mod builtin_tools;
 mod card;
+mod card_page;
 mod clean;
 mod clean_edits;
 mod clean_filters;
@@ -21,6 +23,8 @@ mod pack;
 mod preview;
 mod rows;
 mod sentencepiece;
+#[cfg(any(feature = "http", feature = "hub"))]
+mod server;
 mod shards;
 mod signature_index;
 mod source;
