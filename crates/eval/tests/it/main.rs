@@ -27,6 +27,7 @@ mod spans;
 mod statistics;
 mod systems;
 mod tagging;
+mod tasks;
 mod ter;
 
 use std::path::Path;
