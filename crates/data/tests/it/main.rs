@@ -6,6 +6,7 @@ mod card;
 mod clean;
 mod clean_edits;
 mod clean_filters;
+mod clean_reference;
 mod decontaminate;
 mod dedup;
 mod encode;
