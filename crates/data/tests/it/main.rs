@@ -8,6 +8,7 @@ mod card_page;
 mod clean;
 mod clean_edits;
 mod clean_filters;
+mod clean_reference;
 mod decontaminate;
 mod dedup;
 mod encode;
