@@ -1,10 +1,15 @@
 //! `burnisher review`: people judge answers on a local page.
 
-use std::{fs, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use burnisher::review::{
-    Criterion, Judge, Results, ResultsConfig, ServeConfig, Study, offline_page, preference_pairs, read_log,
-    serve,
+    Criterion, Judge, Results, ResultsConfig, ServeConfig, Study, import, offline_page, preference_pairs,
+    read_log, serve,
 };
 use burnisher::{review::Plan, train::write_file};
 use clap::Args;
@@ -21,6 +26,7 @@ pub(crate) struct ReviewArgs {
     #[arg(long, value_name = "FILE")]
     log: PathBuf,
     /// A judge beside those of the study; may be repeated. The link of each is printed. Without any, one named `judge`.
+    /// Whoever judged before and is not named again has no link any more; what they said counts still.
     #[arg(long = "judge", value_name = "NAME")]
     judges: Vec<String>,
     /// A criterion with its scale, `accuracy:1-5`; may be repeated.
@@ -29,6 +35,10 @@ pub(crate) struct ReviewArgs {
     /// What judges are told.
     #[arg(long)]
     instructions: Option<String>,
+    /// A judge who is not let in and does not count, although the study or the log has them; may be repeated. The log
+    /// keeps what they said.
+    #[arg(long = "without", value_name = "NAME")]
+    without: Vec<String>,
     /// The share of items that come twice, sides swapped; that of the study without it, or none.
     #[arg(long)]
     repeats: Option<f64>,
@@ -44,7 +54,10 @@ pub(crate) struct ReviewArgs {
     /// Write a page for each judge into this folder that works without a server, and end.
     #[arg(long, value_name = "DIR")]
     offline: Option<PathBuf>,
-    /// Print the results of the log, and end.
+    /// Add the answers that offline pages saved to the log, and end. What the log has already is not added again.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["offline", "results", "preferences", "without"])]
+    import: Vec<PathBuf>,
+    /// Print the results of the log, and end. Judges need not be named: the log knows them.
     #[arg(long)]
     results: bool,
     /// Write chosen and rejected answers (for DPO) as JSON lines, and end.
@@ -71,42 +84,75 @@ impl FromStr for CriterionArg {
 }
 
 pub(crate) fn run(args: &ReviewArgs) -> Outcome {
-    let study = study(args)?;
+    let mut study = study(args)?;
+    if !args.import.is_empty() {
+        return import_all(&study, &args.log, &args.import);
+    }
+    if let Some(path) = &args.preferences {
+        let mut plan = Plan::new(&study)?;
+        let contents = read_log(&args.log, &study, &mut plan)?;
+        let export = preference_pairs(&study, &plan.without(&args.without)?, &contents);
+        export.write_jsonl(path)?;
+        println!("wrote {}", path.display());
+        return Ok(());
+    }
+    let counting = ResultsConfig::new().with_excluded_judges(&args.without);
+    if args.results {
+        println!("{}", Results::from_log(&study, &args.log, &counting)?.to_markdown());
+        return Ok(());
+    }
+    if study.options.judges.is_empty() {
+        study.options.judges.push(Judge::new("judge"));
+    }
     if let Some(dir) = &args.offline {
         fs::create_dir_all(dir)?;
-        for (number, Judge { name: judge, .. }) in (1..).zip(&study.options.judges) {
+        let judges = study.options.judges.iter().filter(|judge| !args.without.contains(&judge.name));
+        for (number, Judge { name: judge, .. }) in (1..).zip(judges) {
             let path = dir.join(format!("judge-{number}.html"));
             write_file(&path, offline_page(&study, judge)?.as_bytes())?;
             println!("{judge}: {}", path.display());
         }
         return Ok(());
     }
-    if let Some(path) = &args.preferences {
-        let plan = Plan::new(&study)?;
-        let contents = read_log(&args.log, &study, &plan)?;
-        let export = preference_pairs(&study, &plan, &contents);
-        export.write_jsonl(path)?;
-        println!("wrote {}", path.display());
-        return Ok(());
+    if args.address.ip().is_unspecified() && args.hosts.is_empty() {
+        return Err(
+            format!("--address {}: wanted --host beside it, the name that judges call", args.address).into()
+        );
     }
-    if !args.results {
-        if args.address.ip().is_unspecified() && args.hosts.is_empty() {
-            return Err(format!(
-                "--address {}: wanted --host beside it, the name that judges call",
-                args.address
-            )
-            .into());
+    let config = ServeConfig::new(&args.log).with_address(args.address).with_excluded_judges(&args.without);
+    let config = args.hosts.iter().fold(config, |config, host| config.with_host(host));
+    serve(study.clone(), config, |server| {
+        for (judge, link) in &server.links().judges {
+            println!("{judge}: {link}");
         }
-        let config = ServeConfig::new(&args.log).with_address(args.address);
-        let config = args.hosts.iter().fold(config, |config, host| config.with_host(host));
-        serve(study.clone(), config, |server| {
-            for (judge, link) in &server.links().judges {
-                println!("{judge}: {link}");
+        println!("results: {}\nCtrl-C ends it.", server.links().owner);
+    })?;
+    println!("{}", Results::from_log(&study, &args.log, &counting)?.to_markdown());
+    Ok(())
+}
+
+/// Every file, whatever becomes of the others; an error where one or a line of one was refused.
+fn import_all(study: &Study, log: &Path, files: &[PathBuf]) -> Outcome {
+    let (mut files_refused, mut lines_refused) = (0, 0);
+    for file in files {
+        match import(study, log, file) {
+            Ok(report) => {
+                println!("{}: {report}", file.display());
+                lines_refused += report.refused;
             }
-            println!("results: {}\nCtrl-C ends it.", server.links().owner);
-        })?;
+            Err(error) => {
+                eprintln!("not imported: {error}");
+                files_refused += 1;
+            }
+        }
     }
-    println!("{}", Results::from_log(&study, &args.log, &ResultsConfig::new())?.to_markdown());
+    if files_refused + lines_refused > 0 {
+        let files = files.len();
+        return Err(format!(
+            "{files_refused} of {files} files and {lines_refused} lines of the others do not fit and were left out"
+        )
+        .into());
+    }
     Ok(())
 }
 
@@ -143,9 +189,6 @@ fn study(args: &ReviewArgs) -> Result<Study, Box<dyn std::error::Error>> {
     }
     let mut judges = options.judges.clone();
     judges.extend(args.judges.iter().map(Judge::new));
-    if judges.is_empty() {
-        judges.push(Judge::new("judge"));
-    }
     study = study.with_options(options.with_judges(judges));
     Ok(study)
 }

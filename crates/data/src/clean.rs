@@ -1,11 +1,13 @@
 //! Cleaning: a list of steps that repair, shorten and drop texts, with a report of what each did.
 
 mod analysis;
+mod blocks;
 mod chars;
 mod edit;
 mod file;
 mod filter;
 mod preset;
+mod reference;
 mod report;
 mod rule;
 mod run;
@@ -221,8 +223,8 @@ impl Pipeline {
                     .or_else(|| if rule.checks() { rule.check(&text, scratch) } else { None })
                     .or_else(|| {
                         let new = if rule.edits() { rule.edit(&text, scratch) } else { None };
-                        scratch.forget_if(new.is_some());
                         text = Cow::Owned(new?);
+                        scratch.follow();
                         run::nothing_left(&text)
                     });
                 if let Some(drop) = drop {
@@ -232,6 +234,25 @@ impl Pipeline {
             }
             CleanOutcome::Kept(text)
         })
+    }
+
+    /// [`Pipeline::clean_text`] by the definition of every rule, without shortcuts and by strings in place of hashes: to test the
+    /// fast code against, and many times slower.
+    pub fn clean_text_reference<'t>(&self, text: &'t str) -> CleanOutcome<'t> {
+        let mut text = Cow::Borrowed(text);
+        for NamedRule { name, rule } in self.rules.iter() {
+            let drop = run::too_large(&text)
+                .or_else(|| if rule.checks() { rule.check_reference(&text) } else { None })
+                .or_else(|| {
+                    text = Cow::Owned(if rule.edits() { rule.edit_reference(&text) } else { None }?);
+                    run::nothing_left(&text)
+                });
+            if let Some(drop) = drop {
+                let (reason, value) = (drop.reason.into_owned(), drop.value);
+                return CleanOutcome::Dropped { step: name.clone(), reason, value };
+            }
+        }
+        CleanOutcome::Kept(text)
     }
 
     /// Cleans records as they come, in parallel and in order; errors pass through. See [`Cleaned`].

@@ -314,7 +314,8 @@ impl<'a> Encoder<'a> {
             return Err(DataError::TemplateRequired { origin: origin.clone() });
         };
         let rendered = template
-            .render_with_tools(messages, tools, false)
+            .refuse_hidden_tools(messages, tools)
+            .and_then(|()| template.render_with_tools(messages, tools, false))
             .map_err(|error| mask::refused(origin, error))?;
         let (ids, offsets) = self.tokenizer.encode_with_offsets(&rendered.text, false)?;
         if self.config.train_on == TrainOn::Everything {

@@ -170,9 +170,10 @@ pub enum DataError {
 
     /// The columns of a record match none of the known shapes.
     #[error(
-        "{origin}: no known shape has the columns {}; wanted {} (other names can be mapped with `columns`)",
+        "{origin}: no known shape has the columns {}; wanted {} (other names can be mapped with `columns`){}",
         list(.found),
-        Shape::columns_of_all()
+        Shape::columns_of_all(),
+        crate::source::advice(.found)
     )]
     UnknownShape {
         /// The first record of the file.

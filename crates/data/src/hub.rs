@@ -2,10 +2,12 @@
 
 mod cache;
 mod fetch;
+mod retry;
 
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::DataError;
 
@@ -30,6 +32,11 @@ pub enum Network {
 /// The cache has the layout of `huggingface_hub` 1.x (`models--owner--name/{blobs,refs,snapshots}`), so that both
 /// find each other's files. A file that is in the cache is used without a request: a branch such as `main` stays at the
 /// commit at which it was first asked for, until [`Repo::refresh`].
+///
+/// Asked again, after waits that double up to a longest one, of which a random part, and are at least what the server
+/// asks for (`Retry-After`, `RateLimit`): the statuses 408, 429 and 500 and above, connections that are refused or break,
+/// and those on which no byte comes for a while. A download goes on where it stopped, and one that grows is never given
+/// up.
 ///
 /// ```no_run
 /// use burnisher_data::Hub;
@@ -61,10 +68,11 @@ impl Hub {
     /// | `HF_TOKEN` | the file `$HF_TOKEN_PATH` or `$HF_HOME/token` |
     /// | `HF_ENDPOINT` | `https://huggingface.co` |
     /// | `HF_HUB_OFFLINE` | `0`; `1`, `true`, `yes` and `on` forbid requests |
+    /// | `HF_HUB_ETAG_TIMEOUT`, `HF_HUB_DOWNLOAD_TIMEOUT` | `10` seconds each, see [`Hub::with_timeouts`] |
     ///
     /// # Errors
     ///
-    /// [`DataError::InvalidConfig`] if no variable tells where the home folder is.
+    /// [`DataError::InvalidConfig`] if no variable tells where the home folder is, or a timeout is no number of seconds.
     pub fn from_env() -> Result<Self, DataError> {
         Self::from_variables(|name| env::var(name).ok())
     }
@@ -98,7 +106,25 @@ impl Hub {
             ["1", "true", "yes", "on"].contains(&value.trim().to_ascii_lowercase().as_str())
         });
         let network = if offline { Network::Offline } else { Network::Online };
-        Ok(Self { cache, client: Client::new(endpoint, token), network })
+        let seconds = |field: &'static str| match set(field) {
+            None => Ok(None),
+            Some(found) => match found.trim().parse::<u32>() {
+                // As there, where it stands for the default.
+                Ok(0) => Ok(None),
+                Ok(seconds) => Ok(Some(Duration::from_secs(u64::from(seconds)))),
+                Err(_) => Err(DataError::InvalidConfig {
+                    field,
+                    found: format!("{found:?}"),
+                    wanted: "a whole number of seconds",
+                }),
+            },
+        };
+        let (etag, download) = (seconds("HF_HUB_ETAG_TIMEOUT")?, seconds("HF_HUB_DOWNLOAD_TIMEOUT")?);
+        let mut client = Client::new(endpoint, token);
+        let patience = &mut client.patience;
+        patience.etag_timeout = etag.unwrap_or(patience.etag_timeout);
+        patience.download_timeout = download.unwrap_or(patience.download_timeout);
+        Ok(Self { cache, client, network })
     }
 
     /// Asks another server than the public one; the token, if there is one, goes to no other host than this.
@@ -112,6 +138,30 @@ impl Hub {
     #[must_use]
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
         self.client = self.client.with_token(token.into());
+        self
+    }
+
+    /// Sets how long a question about a file and how long a download may be without a byte (10 seconds each, as in
+    /// `huggingface_hub`), before the request is sent again; also the longest time to connect, and to the answer's
+    /// header.
+    #[must_use]
+    pub fn with_timeouts(mut self, question: Duration, download: Duration) -> Self {
+        (self.client.patience.etag_timeout, self.client.patience.download_timeout) = (question, download);
+        self
+    }
+
+    /// Sets how often a request that brought nothing is sent again (5 times).
+    #[must_use]
+    pub fn with_max_retries(mut self, retries: u32) -> Self {
+        self.client.patience.max_retries = retries;
+        self
+    }
+
+    /// Sets the first and the longest wait before a request is sent again (1 and 8 seconds); what the server asks for
+    /// may be longer.
+    #[must_use]
+    pub fn with_waits(mut self, first: Duration, longest: Duration) -> Self {
+        (self.client.patience.first_wait, self.client.patience.max_wait) = (first, longest);
         self
     }
 
@@ -212,7 +262,8 @@ impl Repo<'_> {
         let listing = self.hub.client.list(&url)?;
         for (pattern, text) in parsed.iter().zip(patterns) {
             if !listing.files.iter().any(|file| pattern.matches(file)) {
-                return Err(DataError::Hub { url, message: format!("no file matches {text:?}") });
+                let message = format!("no file matches {text:?}");
+                return Err(DataError::Hub { url: retry::shown(&url), message });
             }
         }
         cache.set_ref(&self.revision, &listing.commit)?;
@@ -226,7 +277,7 @@ impl Repo<'_> {
         }
         cache
             .snapshot(&listing.commit)
-            .ok_or_else(|| DataError::Hub { url, message: "it has no files".to_owned() })
+            .ok_or_else(|| DataError::Hub { url: retry::shown(&url), message: "it has no files".to_owned() })
     }
 
     /// Forgets at which commit the revision stood, so that the next file is asked for again.
@@ -241,6 +292,14 @@ impl Repo<'_> {
     fn checked(&self) -> Result<RepoCache, DataError> {
         safe_path("repository", &self.name)?;
         safe_path("revision", &self.revision)?;
+        let patience = &self.hub.client.patience;
+        if patience.etag_timeout.is_zero() || patience.download_timeout.is_zero() {
+            return Err(DataError::InvalidConfig {
+                field: "timeouts",
+                found: "0 s".to_owned(),
+                wanted: "more than nothing",
+            });
+        }
         let parts = self.name.split('/').count();
         if parts > 2 {
             return Err(DataError::InvalidConfig {
@@ -286,7 +345,7 @@ impl Repo<'_> {
         cache.link(&announced.commit, file, &announced.etag)?;
         cache.set_ref(revision, &announced.commit)?;
         cache.find(&announced.commit, file).ok_or_else(|| DataError::Hub {
-            url,
+            url: retry::shown(&url),
             message: "the file left the cache while it was fetched".to_owned(),
         })
     }

@@ -11,7 +11,7 @@ use memmap2::Mmap;
 
 use crate::error::DataError;
 use crate::record::{Origin, Record, Shape};
-use crate::source::{Assembler, ColumnMap, Compression, parse_line};
+use crate::source::{Assembler, ColumnMap, Compression};
 
 use lines::LineIndex;
 
@@ -128,8 +128,7 @@ impl IndexedJsonl {
 
     fn record(&self, index: usize, assembler: &mut Assembler) -> Result<Record, DataError> {
         let line = self.map[self.lines.range(index)].trim_ascii_end();
-        let origin = Origin { file: Arc::clone(&self.file), line: self.lines.line(index) };
-        assembler.record(parse_line(line, origin)?)
+        assembler.line(line, Origin::new(Arc::clone(&self.file), self.lines.line(index)))
     }
 }
 

@@ -88,7 +88,8 @@ pub use record::{Body, Message, Origin, Record, Shape};
 pub use sentencepiece::{PieceKind, SentencePiece, SentencePieceAlgorithm, SentencePieceModel};
 pub use shards::{ShardWriter, merge_shards};
 pub use source::{
-    ColumnMap, Encoding, Format, OnError, Records, Shard, SkipReason, Skipped, Source, SourceReport, TextUnit,
+    ColumnMap, Encoding, Format, OnError, Records, Rows, Shard, SkipReason, Skipped, Source, SourceReport,
+    SourceRow, TextUnit,
 };
 pub use split::{
     Assign, Part, PartReport, PartSize, Parts, Split, SplitConfig, SplitPlan, SplitReport, StratumReport,

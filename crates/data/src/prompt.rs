@@ -80,8 +80,10 @@ fn chat_ids(
     let Some(template) = tokenizer.chat_template() else {
         return Err(DataError::TemplateRequired { origin: origin.clone() });
     };
-    let rendered =
-        template.render_with_tools(messages, tools, true).map_err(|error| mask::refused(origin, error))?;
+    let rendered = template
+        .refuse_hidden_tools(messages, tools)
+        .and_then(|()| template.render_with_tools(messages, tools, true))
+        .map_err(|error| mask::refused(origin, error))?;
     tokenizer.encode(&rendered.text, false)
 }
 

@@ -3,27 +3,41 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-/// Where a record was read: a file and a 1-based line.
+/// Where a record was read: a file, a 1-based line and, where that line does not tell, the number of the record.
 ///
-/// In a `.json` file that holds one array, `line` is the line on which the element begins.
+/// In a `.json` file that holds one array, `line` is the line on which the element begins. Shown as `file:line`, or as
+/// `file record number`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
     /// The file, as it was given to [`Source::open`](crate::Source::open).
     pub file: Arc<str>,
-    /// The line, counted from 1.
+    /// The line, counted from 1; in a Parquet file the row.
     pub line: usize,
+    /// The number of the record in its file, counted from 1, where records share a line (elements of an array that
+    /// begin on the same line) or the file has none (Parquet).
+    pub record: Option<u64>,
 }
 
 impl Origin {
-    /// An origin from its two parts.
+    /// The place of a line.
     pub fn new(file: impl Into<Arc<str>>, line: usize) -> Self {
-        Self { file: file.into(), line }
+        Self { file: file.into(), line, record: None }
+    }
+
+    /// Sets the number of the record in its file, counted from 1.
+    #[must_use]
+    pub fn with_record(mut self, record: u64) -> Self {
+        self.record = Some(record);
+        self
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        match self.record {
+            None => write!(f, "{}:{}", self.file, self.line),
+            Some(record) => write!(f, "{} record {record}", self.file),
+        }
     }
 }
 

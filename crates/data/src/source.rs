@@ -1,17 +1,24 @@
 //! Files to records.
 
+mod array;
 mod columns;
+mod conll;
+mod direct;
 mod elements;
 mod files;
 mod format;
 mod input;
 mod jsonl;
+mod lines;
 mod parquet;
 mod path;
+mod reading;
 mod records;
 mod report;
+mod rows;
 mod shape;
 mod shard;
+mod squad;
 mod table;
 mod text;
 
@@ -25,11 +32,12 @@ pub(crate) use columns::nearest;
 pub(crate) use format::Compression;
 pub use format::Format;
 pub use input::Encoding;
-pub(crate) use jsonl::{LineReader, parse_line};
+pub(crate) use lines::LineReader;
 pub(crate) use records::Assembler;
 pub use records::Records;
 pub use report::{OnError, SkipReason, Skipped, SourceReport};
-pub(crate) use shape::speakers;
+pub use rows::{Rows, SourceRow};
+pub(crate) use shape::{advice, speakers};
 pub use shard::Shard;
 pub use text::TextUnit;
 
@@ -54,12 +62,24 @@ pub(crate) const MAX_RECORD_BYTES: usize = 256 * 1024 * 1024;
 /// |---|---|---|
 /// | `.jsonl`, `.ndjson`, any other | JSON lines, blank lines skipped, CRLF accepted | one per line |
 /// | `.json` | one array of objects, or JSON lines | one per element or line |
+/// | `.json` | SQuAD's nested file: `data`, `paragraphs`, `qas` | one per question, as below |
 /// | `.csv`, `.tsv` | a table whose first row names the columns | one per row, all cells strings |
 /// | `.parquet` | a table; lists and structures become JSON (feature `parquet`) | one per row |
 /// | `.txt`, `.md` | plain text | as [`TextUnit`] says: one per file |
+/// | `.conll`, `.bio`, `.iob` | a token and its tag per line, as below | one per sentence |
 ///
 /// All but Parquet may be packed as `.gz` or `.zst`. A byte order mark is accepted everywhere; other encodings than
-/// UTF-8 as [`Encoding`] says.
+/// UTF-8 as [`Encoding`] says. [`Source::with_files_as`] is for files whose names tell another format, or none.
+///
+/// **SQuAD.** A question has the columns `id`, `title`, `context`, `question` and `answers` (`{"text": [..],
+/// "answer_start": [..]}`), as `squad` on the Hugging Face hub has them; what else the question (`is_impossible`), its
+/// paragraph and its article have follows. Of a question's answers only those two lists are kept. The line is that of
+/// the article, the message names the question (`data[3].paragraphs[0].qas[2]`).
+///
+/// **CoNLL.** Columns stand between tabs, or between spaces in a line without a tab; the first is the token, the last
+/// its tag, and every line has as many as the first. A blank line ends a sentence. Left out are `-DOCSTART-` lines and,
+/// before a sentence, comments: lines that begin with `# ` and have not the columns and the tag of a token. A record has
+/// the columns `tokens` and `tags`, two lists of strings, and no shape: [`Source::rows`] reads it.
 ///
 /// # Shape
 ///
@@ -79,13 +99,14 @@ pub(crate) const MAX_RECORD_BYTES: usize = 256 * 1024 * 1024;
 /// Of SQuAD's `answers` (`{"text": [..]}`, or a list of strings) the first is trained; the column stays in `extra`.
 ///
 /// Other column names are mapped with [`ColumnMap`]; columns that the shape does not know are kept in
-/// [`Record::extra`].
+/// [`Record::extra`]. What has no shape, or needs none, is read with [`Source::rows`].
 #[derive(Debug, Clone)]
 pub struct Source {
     path: PathBuf,
     files: Files,
     columns: ColumnMap,
     shape: Option<Shape>,
+    format: Option<Format>,
     formats: Option<Vec<Format>>,
     shard: Option<Shard>,
     on_error: OnError,
@@ -109,6 +130,7 @@ impl Source {
             files,
             columns: ColumnMap::default(),
             shape: None,
+            format: None,
             formats: None,
             shard: None,
             on_error: OnError::default(),
@@ -151,6 +173,14 @@ impl Source {
         self
     }
 
+    /// Reads every file as this format, whatever its name says: CoNLL-2003's `eng.train` as [`Format::Conll`]. Whether it
+    /// is packed, its name still tells, and of a folder only names that tell a format are read.
+    #[must_use]
+    pub fn with_files_as(mut self, format: Format) -> Self {
+        self.format = Some(format);
+        self
+    }
+
     /// Reads only files of these formats; the report counts the others.
     #[must_use]
     pub fn with_formats(mut self, formats: impl IntoIterator<Item = Format>) -> Self {
@@ -172,7 +202,7 @@ impl Source {
         self
     }
 
-    /// How the bytes of CSV files and plain texts become characters.
+    /// How the bytes of tables, plain texts and CoNLL files become characters.
     #[must_use]
     pub fn with_encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
@@ -221,9 +251,7 @@ impl Source {
     /// second shape, a record without assistant text. [`DataError::EmptyFile`] if there is no record.
     pub fn read(&self) -> Result<Vec<Record>, DataError> {
         let (records, report) = self.read_with_report()?;
-        if report.total_skipped() > 0 {
-            tracing::warn!(path = %self.path.display(), "{report}");
-        }
+        self.warn(&report);
         Ok(records)
     }
 
@@ -238,8 +266,65 @@ impl Source {
         Ok((all, records.into_report()))
     }
 
+    /// The records one by one as they stand in the files, without a training shape: what a task with columns of its own
+    /// needs. Everything else is as for [`Source::records`], in constant memory too; a shape that was set plays no part.
+    ///
+    /// A [`ColumnMap`] gives its columns their canonical names; another column that has such a name gets `extra_` before
+    /// it.
+    ///
+    /// ```
+    /// use burnisher_data::Source;
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("a.bio");
+    /// std::fs::write(&path, "Ada\tB-PER\nwrote\tO\n\nYes\tO\n")?;
+    /// let first = Source::open(&path)?.rows()?.next().expect("two sentences")?;
+    /// assert_eq!(first.origin.line, 1);
+    /// assert_eq!(first.columns["tokens"], serde_json::json!(["Ada", "wrote"]));
+    /// assert_eq!(first.columns["tags"], serde_json::json!(["B-PER", "O"]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Read`] if the first file cannot be opened, unless bad records are skipped.
+    pub fn rows(&self) -> Result<Rows, DataError> {
+        Rows::new(self, Parsing::OneByOne)
+    }
+
+    /// All records as they stand in the files, in file order. JSON lines are parsed on all cores; the result does not
+    /// depend on their number.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with a file, with its line: broken JSON or characters, a record that is no object, a
+    /// mapped column that is missing. [`DataError::EmptyFile`] if there is no record.
+    pub fn read_rows(&self) -> Result<Vec<SourceRow>, DataError> {
+        let (rows, report) = self.read_rows_with_report()?;
+        self.warn(&report);
+        Ok(rows)
+    }
+
+    /// All records, as [`Source::read_rows`], and what was left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::read_rows`].
+    pub fn read_rows_with_report(&self) -> Result<(Vec<SourceRow>, SourceReport), DataError> {
+        let mut rows = Rows::new(self, Parsing::Batches)?;
+        let all = rows.by_ref().collect::<Result<Vec<SourceRow>, DataError>>()?;
+        Ok((all, rows.into_report()))
+    }
+
+    fn warn(&self, report: &SourceReport) {
+        if report.total_skipped() > 0 {
+            tracing::warn!(path = %self.path.display(), "{report}");
+        }
+    }
+
     fn read_options(&self, parsing: Parsing) -> ReadOptions {
         ReadOptions {
+            format: self.format,
             encoding: self.encoding,
             text_unit: self.text_unit,
             max_record_bytes: self.max_record_bytes,

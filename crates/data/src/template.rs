@@ -157,6 +157,24 @@ impl ChatTemplate {
         self.clock.is_none() && self.source.contains("strftime_now")
     }
 
+    /// Refuses tools and calls that cannot change the text, because the template does not look at them: transformers
+    /// leaves them out without a word, and a record would teach something else than it holds.
+    pub(crate) fn refuse_hidden_tools(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+    ) -> Result<(), DataError> {
+        let hidden = |name: &str| !self.source.contains(name);
+        let calls = messages.iter().any(|message| !message.tool_calls().is_empty());
+        let name = match (!tools.is_empty() && hidden("tools"), calls && hidden("tool_calls")) {
+            (true, _) => "tools",
+            (_, true) => "tool_calls",
+            _ => return Ok(()),
+        };
+        let message = format!("the record has `{name}`, which the template does not show");
+        Err(DataError::Template { message })
+    }
+
     /// Renders a conversation; with `add_generation_prompt`, the text ends where the assistant would begin to write.
     ///
     /// # Errors

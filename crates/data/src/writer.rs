@@ -53,7 +53,9 @@ impl JsonlWriter {
     /// under which it would be read as a table or a text.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref().to_path_buf();
-        if let Some(Format::Csv | Format::Tsv | Format::Parquet | Format::Text) = Format::of(&path) {
+        if let Some(Format::Csv | Format::Tsv | Format::Parquet | Format::Text | Format::Conll) =
+            Format::of(&path)
+        {
             return Err(DataError::InvalidConfig {
                 field: "path",
                 found: path.display().to_string(),

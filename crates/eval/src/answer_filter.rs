@@ -1,6 +1,7 @@
 //! From what a model wrote to the answer in it, as lm-eval 0.4.13's filters find it.
 
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use crate::error::EvalError;
 use crate::exact_match::ExactMatchConfig;
@@ -10,7 +11,8 @@ use crate::text::is_space;
 pub const NO_ANSWER: &str = "[invalid]";
 
 /// Which of several matches is the answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MatchChoice {
     /// The first.
     #[default]
@@ -118,7 +120,9 @@ impl ChoiceFilter {
         if letters.is_empty() {
             return Ok(None);
         }
-        let texts: Vec<String> = cleaned.iter().map(|answer| regex::escape(answer)).collect();
+        // The longest first: an answer that begins another may not stand for it.
+        let mut texts: Vec<String> = cleaned.iter().map(|answer| regex::escape(answer)).collect();
+        texts.sort_by_key(|text| std::cmp::Reverse(text.chars().count()));
         if let Some(answer) = found(&compile(&texts.join("|"))?, &self.clean(text)) {
             // Of two equal answers lm-eval keeps the later one's letter.
             let letter = cleaned.iter().zip(&letters).rev().find(|(text, _)| **text == answer);

@@ -1,5 +1,6 @@
 //! The one error type of this crate.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -218,6 +219,34 @@ pub enum EvalError {
         /// Why.
         source: Box<EvalError>,
     },
+    /// A task file is not there or is not what its ending says.
+    #[error("{}: {message}", path.display())]
+    TaskFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A task has fields that cannot be used. All of them are listed.
+    #[error("{task} has {}", list_problems(.problems))]
+    Task {
+        /// The file, or the task by its name.
+        task: String,
+        /// What is wrong.
+        problems: Vec<TaskProblem>,
+    },
+    /// A row, or a response to it, does not fit the task.
+    #[error("task `{task}`, {place}: {field}: {message}")]
+    TaskItem {
+        /// The name of the task.
+        task: String,
+        /// Where the row is from.
+        place: String,
+        /// The field of the task, or `response`.
+        field: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A report could not be written.
     #[error("{}: {source}", path.display())]
     Write {
@@ -226,6 +255,37 @@ pub enum EvalError {
         /// What the system says about it.
         source: std::io::Error,
     },
+}
+
+/// A field of a task and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskProblem {
+    /// The field: `prompt`, `filters[1]`.
+    pub field: String,
+    /// What was found and what was wanted.
+    pub message: String,
+}
+
+impl TaskProblem {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for TaskProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// `2 problems:` and one indented line for each.
+fn list_problems(problems: &[TaskProblem]) -> String {
+    let mut text = format!("{} problem{}:", problems.len(), if problems.len() == 1 { "" } else { "s" });
+    for problem in problems {
+        text.push_str(&format!("\n  {problem}"));
+    }
+    text
 }
 
 /// Fails unless predictions and references pair up and there is at least one pair.

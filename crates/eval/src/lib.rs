@@ -44,6 +44,7 @@
 //! | has it forgotten anything? | [`ForgettingConfig`] |
 //! | all of it in one file | [`Report`] |
 //! | which of several systems to take? | [`SystemsReport`] |
+//! | how good is a model at a task that a file describes? | [`TaskConfig`], [`Task`] |
 //!
 //! Statistics by themselves:
 //!
@@ -112,6 +113,7 @@ mod spans;
 mod squad;
 mod systems;
 mod tagging;
+mod task;
 mod ter;
 mod text;
 
@@ -132,7 +134,7 @@ pub use chrf::{Chrf, ChrfConfig, ChrfCounts, ChrfOrder};
 pub use classification::{Confusion, KappaWeights, classify, classify_labels};
 pub use compare::{Comparison, ComparisonReport, MetricComparison};
 pub use entities::{EntityConfig, EntityCounts, EntityExample, EntityReport, EntityScore};
-pub use error::EvalError;
+pub use error::{EvalError, TaskProblem};
 pub use error_rate::{ErrorRate, ErrorUnit, corpus_errors, text_errors};
 pub use exact_match::{ExactMatch, ExactMatchConfig};
 pub use forgetting::{Forgetting, ForgettingConfig, ForgettingVerdict};
@@ -173,4 +175,9 @@ pub use systems::{
     SystemKind, SystemPair, SystemResult, SystemScore, SystemSummary, SystemsConfig, SystemsReport,
 };
 pub use tagging::{TagPosition, TagReading, TagReport, TagScheme, TagSpan, TaggingConfig, detect_scheme};
+pub use task::{
+    ChoiceAnswer, ChoiceOptions, Choices, Filter, GenerationOptions, Likelihood, PromptForm, RegexOptions,
+    TargetTemplate, Task, TaskConfig, TaskItem, TaskItemResult, TaskMetric, TaskMetricName, TaskOutput,
+    TaskReport, TaskResponse, TaskScore, TaskSettings,
+};
 pub use ter::{Ter, TerConfig, TerCounts};

@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
+use crate::visible::visible;
+
 /// Why a study, a judgement, a log or a server was refused.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -19,7 +21,7 @@ pub enum ReviewError {
         source: io::Error,
     },
     /// A file or a line of it is not what it should be.
-    #[error("{}, line {line}: {source}", path.display())]
+    #[error("{}, line {line}: {}", path.display(), visible(&source.to_string(), 300))]
     Json {
         /// The file.
         path: PathBuf,
@@ -66,8 +68,8 @@ pub enum ReviewError {
         /// What should stand there.
         wanted: String,
     },
-    /// A log that belongs to another study, or to the same one with other items, criteria or seed.
-    #[error("{}: found a log of study {found}, wanted {wanted}; items, criteria, seed or repeats were changed", path.display())]
+    /// A log or saved answers that belong to another study, or to the same one with other items, criteria or seed.
+    #[error("{}: found judgements of study {found}, wanted {wanted}; items, criteria, seed or repeats were changed", path.display())]
     ForeignLog {
         /// The log.
         path: PathBuf,
@@ -87,7 +89,7 @@ pub enum ReviewError {
         source: Box<ReviewError>,
     },
     /// Another process writes this log.
-    #[error("{}: another process holds this log, wanted one server for a log", path.display())]
+    #[error("{}: another process holds this log; stop the server or import that writes it first", path.display())]
     LogInUse {
         /// The log.
         path: PathBuf,
@@ -105,6 +107,14 @@ pub enum ReviewError {
         address: std::net::SocketAddr,
         /// What the system says.
         source: io::Error,
+    },
+    /// A file of secrets that others on this machine can read or change.
+    #[error("{}: found the mode {mode:o}, wanted a file for its owner alone (`chmod 600`)", path.display())]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// A page could not be made.
     #[error("page: {0}")]

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Need, Plan, ReviewError, Showing, Study};
+use crate::{Need, Plan, ReviewError, Showing, Study, visible::visible};
 
 /// Longest comment, in bytes.
 const COMMENT_LIMIT: usize = 16 * 1024;
@@ -90,7 +90,8 @@ pub enum Origin {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Record {
-    /// Milliseconds since 1970, by the server's clock; by the browser's in imported judgements.
+    /// Milliseconds since 1970, by the server's clock; by the browser's in imported judgements. Of several answers of a
+    /// judge to a task the latest counts.
     pub time_ms: u64,
     /// Name of the judge.
     pub judge: String,
@@ -176,7 +177,7 @@ fn check(study: &Study, judgement: &Judgement) -> Result<(), ReviewError> {
     }
     for name in judgement.scores.keys() {
         if !study.criteria.iter().any(|criterion| criterion.name == *name) {
-            let found = format!("`{}`", name.chars().take(64).collect::<String>());
+            let found = format!("`{}`", visible(name, 64));
             let names: Vec<&str> = study.criteria.iter().map(|criterion| criterion.name.as_str()).collect();
             return refuse("criterion".to_owned(), found, format!("one of [{}]", names.join(", ")));
         }

@@ -5,7 +5,8 @@
 //! | what is judged, by whom | [`Study`], from a file or from the answers of systems |
 //! | who sees which pair when and on which side | [`Plan`], drawn from the seed |
 //! | a page on this machine | [`serve`], [`Server`] |
-//! | a page in a file, for a machine without the server | [`offline_page`], [`import`] |
+//! | a page in a file, for a machine without the server | [`offline_page`] |
+//! | what such a page saved, into the log | [`import`] |
 //! | every judgement, on the disk before it is confirmed | [`JudgementLog`], [`read_log`] |
 //! | win rates, ratings, agreement, biases | [`Results`] |
 //! | chosen and rejected outputs to tune on | [`preference_pairs`] |
@@ -31,6 +32,7 @@
 mod dpo;
 mod draw;
 mod error;
+mod import;
 mod judgement;
 mod log;
 mod page;
@@ -39,16 +41,19 @@ mod results;
 mod server;
 mod study;
 mod view;
+mod visible;
 
 pub use dpo::{PreferenceExport, PreferencePair, preference_pairs};
 pub use error::ReviewError;
+pub use import::{ImportReport, RefusedLine, import};
 pub use judgement::{Judgement, Origin, Record, SideScores, Verdict};
 pub use log::{JudgementLog, LogContents, read_log};
-pub use page::{Imported, import, offline_page};
+pub use page::offline_page;
 pub use plan::{Plan, Showing, Task};
 pub use results::{
-    Consistency, CriterionScore, JudgeAgreement, JudgeConsistency, JudgePair, JudgeProgress, MetricAgreement,
-    MetricScores, PairResult, PositionBias, Rate, Rating, Results, ResultsConfig, SystemResult,
+    Consistency, CriterionScore, ExcludedJudge, IntervalKind, JudgeAgreement, JudgeConsistency, JudgePair,
+    JudgeProgress, MetricAgreement, MetricScores, PairResult, PositionBias, Rate, Rating, Results,
+    ResultsConfig, SystemResult,
 };
 pub use server::{Links, ServeConfig, Server, serve};
 pub use study::{Blinding, Criterion, Item, JoinReport, Judge, Need, Study, StudyOptions};

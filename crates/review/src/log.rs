@@ -36,7 +36,8 @@ pub struct LogContents {
 }
 
 impl LogContents {
-    /// For each judge and task the number of its last record, and how many records were replaced by a later one.
+    /// For each judge and task of the plan the number of its latest record by [`Record::time_ms`], the last written of
+    /// equally late ones, and how many records are replaced by a later one. Judges who are not in the plan are left out.
     pub fn latest(&self, plan: &Plan) -> (Vec<Vec<Option<usize>>>, usize) {
         let judges = plan.judges().len();
         let mut latest: Vec<Vec<Option<usize>>> =
@@ -45,7 +46,16 @@ impl LogContents {
         for (index, record) in self.records.iter().enumerate() {
             let Ok(judge) = plan.judge(&record.judge) else { continue };
             let Ok(place) = plan.place(judge, &record.task) else { continue };
-            changed += usize::from(latest[judge][place].replace(index).is_some());
+            let counts = &mut latest[judge][place];
+            match *counts {
+                Some(before) => {
+                    changed += 1;
+                    if record.time_ms >= self.records[before].time_ms {
+                        *counts = Some(index);
+                    }
+                }
+                None => *counts = Some(index),
+            }
         }
         (latest, changed)
     }
@@ -67,12 +77,14 @@ impl JudgementLog {
     /// A last line without its end is what a killed process leaves: it is cut off and returned in
     /// [`LogContents::torn`]. It is kept where it is a whole record that lacks only the line feed.
     ///
+    /// Judges whom the log knows and the study does not name (any more) are added to the plan: their judgements stay.
+    ///
     /// # Errors
     /// A file that cannot be read, written or locked; a log of another study; a line that does not fit the study.
     pub fn open(
         path: impl Into<PathBuf>,
         study: &Study,
-        plan: &Plan,
+        plan: &mut Plan,
     ) -> Result<(Self, LogContents), ReviewError> {
         let path = path.into();
         let created = !path.exists();
@@ -154,11 +166,12 @@ impl JudgementLog {
     }
 }
 
-/// Reads a log without locking or repairing it, while a server writes it for example.
+/// Reads a log without locking or repairing it, while a server writes it for example. Judges whom only the log knows are
+/// added to the plan.
 ///
 /// # Errors
 /// As [`JudgementLog::open`], but for locking and writing.
-pub fn read_log(path: impl AsRef<Path>, study: &Study, plan: &Plan) -> Result<LogContents, ReviewError> {
+pub fn read_log(path: impl AsRef<Path>, study: &Study, plan: &mut Plan) -> Result<LogContents, ReviewError> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(ReviewError::io("read", path))?;
     Ok(parse(path, &bytes, study, plan)?.contents)
@@ -173,7 +186,7 @@ struct Parsed {
     headed: bool,
 }
 
-fn parse(path: &Path, bytes: &[u8], study: &Study, plan: &Plan) -> Result<Parsed, ReviewError> {
+fn parse(path: &Path, bytes: &[u8], study: &Study, plan: &mut Plan) -> Result<Parsed, ReviewError> {
     let mut parsed = Parsed { contents: LogContents::default(), whole: 0, unended: false, headed: false };
     for (index, bytes) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let ended = bytes.ends_with(b"\n");
@@ -216,14 +229,14 @@ fn read_line(
     line: usize,
     bytes: &[u8],
     study: &Study,
-    plan: &Plan,
+    plan: &mut Plan,
 ) -> Result<Record, ReviewError> {
     let record: Record = serde_json::from_slice(bytes).map_err(|source| ReviewError::Json {
         path: path.to_owned(),
         line,
         source,
     })?;
-    let fits = plan.judge(&record.judge).and_then(|judge| {
+    let fits = plan.admit(study, &record.judge).and_then(|judge| {
         let judgement = Judgement {
             task: record.task.clone(),
             verdict: record.verdict,

@@ -7,7 +7,7 @@ use minijinja::{AutoEscape, Environment, context};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-pub use offline::{Imported, import, offline_page};
+pub use offline::offline_page;
 
 use crate::{ReviewError, Study};
 

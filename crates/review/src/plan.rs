@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ReviewError, Study, draw::draw};
+use crate::{ReviewError, Study, draw::draw, study::check_name, visible::visible};
 
 /// Whether a judge sees a pair for the first or for the second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub struct Task {
 /// The tasks of all judges of a study, in the order shown.
 ///
 /// Every draw is a function of (seed, judge, item, pair): nothing depends on who comes first, and a study served twice
-/// is the same study. Repeats come after all first showings, in their order, so that at least as many tasks as there
+/// is the same study, and a judge who is left out of the study keeps the tasks that the log knows. Repeats come after all first showings, in their order, so that at least as many tasks as there
 /// are repeats lie between the two showings of a pair.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -60,7 +60,7 @@ impl Plan {
     /// Whatever [`Study::validate`] finds.
     pub fn new(study: &Study) -> Result<Self, ReviewError> {
         study.validate()?;
-        let pairs: Vec<Vec<(&str, &str)>> = study.items.iter().map(|item| pairs(&item.outputs)).collect();
+        let pairs = all_pairs(study);
         let all: usize =
             study.items.iter().map(|item| item.outputs.len() * (item.outputs.len() - 1) / 2).sum();
         let identical = all - pairs.iter().map(Vec::len).sum::<usize>();
@@ -73,7 +73,8 @@ impl Plan {
         &self.study
     }
 
-    /// The names of the judges, in the order of the study.
+    /// The names of the judges: those of the study in its order, then those whom only the log knows, in the order in
+    /// which they appear there (see [`read_log`](crate::read_log)).
     pub fn judges(&self) -> impl ExactSizeIterator<Item = &str> {
         self.judges.iter().map(|judge| judge.name.as_str())
     }
@@ -94,9 +95,36 @@ impl Plan {
     /// No such judge.
     pub fn judge(&self, name: &str) -> Result<usize, ReviewError> {
         self.judges.iter().position(|judge| judge.name == name).ok_or_else(|| ReviewError::UnknownJudge {
-            found: name.chars().take(100).collect(),
+            found: visible(name, 100),
             wanted: self.judges().collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// The number of the judge with this name, who is added with their tasks where the plan does not have them.
+    ///
+    /// # Errors
+    /// A name that no study could have.
+    pub(crate) fn admit(&mut self, study: &Study, name: &str) -> Result<usize, ReviewError> {
+        if let Ok(judge) = self.judge(name) {
+            return Ok(judge);
+        }
+        check_name("judge", name)?;
+        self.judges.push(JudgePlan::new(study, name, &all_pairs(study)));
+        Ok(self.judges.len() - 1)
+    }
+
+    /// The plan without these judges: what is counted by it leaves their judgements out.
+    ///
+    /// # Errors
+    /// A name that is not in the plan.
+    pub fn without<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Result<Self, ReviewError> {
+        let mut plan = self.clone();
+        for name in names {
+            let name = name.as_ref();
+            self.judge(name)?;
+            plan.judges.retain(|judge| judge.name != name);
+        }
+        Ok(plan)
     }
 
     /// The place of a task among those of judge number `judge`, from 0.
@@ -107,7 +135,7 @@ impl Plan {
         let plan = self.judges.get(judge);
         plan.and_then(|plan| plan.places.get(task)).copied().ok_or_else(|| ReviewError::UnknownTask {
             judge: plan.map_or_else(String::new, |plan| plan.name.clone()),
-            found: task.chars().take(64).collect(),
+            found: visible(task, 64),
         })
     }
 }
@@ -170,6 +198,11 @@ fn repeats(study: &Study, judge: &str, tasks: &[Task]) -> Vec<Task> {
         }
     };
     places.into_iter().map(swapped).collect()
+}
+
+/// By item, the pairs that are shown.
+fn all_pairs(study: &Study) -> Vec<Vec<(&str, &str)>> {
+    study.items.iter().map(|item| pairs(&item.outputs)).collect()
 }
 
 /// All pairs of systems, each in the order of names, whose outputs differ.

@@ -18,7 +18,8 @@ pub use agreement::{JudgeAgreement, JudgePair};
 pub use criteria::CriterionScore;
 pub use metric::{MetricAgreement, MetricScores};
 pub use preference::{PairResult, Rating, SystemResult};
-pub use rate::Rate;
+use rate::ItemVotes;
+pub use rate::{IntervalKind, Rate};
 pub use steadiness::{Consistency, JudgeConsistency, PositionBias};
 pub(crate) use vote::{Outcome, Vote, votes};
 
@@ -28,10 +29,12 @@ use crate::{LogContents, Plan, ReviewError, Study, read_log};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ResultsConfig {
-    /// Resamples of the intervals of ratings and scores, and the confidence of all intervals.
+    /// Resamples of the intervals of win rates, ratings and scores, and the confidence of all intervals.
     pub bootstrap: BootstrapConfig,
     /// Automatic scores to compare with what people preferred.
     pub metrics: Vec<MetricScores>,
+    /// Judges whose judgements do not count.
+    pub excluded_judges: Vec<String>,
 }
 
 impl ResultsConfig {
@@ -43,6 +46,12 @@ impl ResultsConfig {
     /// Draws and reports intervals this way.
     pub fn with_bootstrap(mut self, bootstrap: BootstrapConfig) -> Self {
         self.bootstrap = bootstrap;
+        self
+    }
+
+    /// Leaves out what these judges said. They are named in the results, and the log keeps it.
+    pub fn with_excluded_judges<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.excluded_judges.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -65,9 +74,19 @@ pub struct JudgeProgress {
     pub of: usize,
 }
 
-/// The results of a study.
+/// A judge whose judgements do not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ExcludedJudge {
+    /// Name.
+    pub judge: String,
+    /// Judgements of the log that are left out, changed ones too.
+    pub judgements: usize,
+}
+
+/// The results of a study: of all judges whom the study names or the log knows, but for excluded ones.
 ///
-/// Of each task the last answer counts. Second showings count for [`Consistency`] alone.
+/// Of each task the latest answer counts. Second showings count for [`Consistency`] alone.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Results {
@@ -77,6 +96,8 @@ pub struct Results {
     pub study: String,
     /// How far the judges came.
     pub judges: Vec<JudgeProgress>,
+    /// Who was left out.
+    pub excluded: Vec<ExcludedJudge>,
     /// Comparisons that count: last answers to first showings.
     pub comparisons: usize,
     /// Answers that a later one replaced.
@@ -100,16 +121,21 @@ pub struct Results {
 }
 
 impl Results {
-    /// Counts what a log holds.
+    /// Counts what a log holds; `plan` is the one that the log was read with.
     ///
     /// # Errors
-    /// An option of the bootstrap outside its range; scores of a metric for unknown items or systems, or not finite.
+    /// An excluded judge who is not in the plan; an option of the bootstrap outside its range; scores of a metric for unknown items or systems, or not finite.
     pub fn new(
         study: &Study,
         plan: &Plan,
         log: &LogContents,
         config: &ResultsConfig,
     ) -> Result<Self, ReviewError> {
+        let plan = &plan.without(&config.excluded_judges)?;
+        let excluded = config.excluded_judges.iter().map(|judge| ExcludedJudge {
+            judge: judge.clone(),
+            judgements: log.records.iter().filter(|record| record.judge == *judge).count(),
+        });
         let (latest, changed) = log.latest(plan);
         let judges = plan.judges().zip(&latest).map(|(judge, latest)| JudgeProgress {
             judge: judge.to_owned(),
@@ -117,19 +143,20 @@ impl Results {
             of: latest.len(),
         });
         let votes = votes(plan, log);
-        let confidence = config.bootstrap.confidence;
-        let metrics =
-            config.metrics.iter().map(|metric| metric::agreement(study, &votes, metric, confidence));
+        let bootstrap = &config.bootstrap;
+        let confidence = bootstrap.confidence;
+        let metrics = config.metrics.iter().map(|metric| metric::agreement(study, &votes, metric, bootstrap));
         Ok(Self {
             title: study.title.clone(),
             study: plan.study().to_owned(),
             judges: judges.collect(),
+            excluded: excluded.collect(),
             comparisons: votes.len(),
             changed,
             identical_pairs: plan.identical_pairs(),
-            systems: preference::systems(study, &votes, &config.bootstrap)?,
-            pairs: preference::pairs(&votes, confidence),
-            criteria: criteria::scores(study, &votes, &config.bootstrap)?,
+            systems: preference::systems(study, &votes, bootstrap)?,
+            pairs: preference::pairs(&votes, bootstrap)?,
+            criteria: criteria::scores(study, &votes, bootstrap)?,
             agreement: agreement::agreement(plan, &votes)?,
             position: steadiness::position(&votes, confidence),
             consistency: steadiness::consistency(plan, log, confidence),
@@ -137,7 +164,7 @@ impl Results {
         })
     }
 
-    /// Counts a log file, while a server writes it too.
+    /// Counts a log file, while a server writes it too. The study need not name the judges: the log knows them.
     ///
     /// # Errors
     /// As [`read_log`] and [`Results::new`].
@@ -146,8 +173,8 @@ impl Results {
         log: impl AsRef<Path>,
         config: &ResultsConfig,
     ) -> Result<Self, ReviewError> {
-        let plan = Plan::new(study)?;
-        let contents = read_log(log, study, &plan)?;
+        let mut plan = Plan::new(study)?;
+        let contents = read_log(log, study, &mut plan)?;
         Self::new(study, &plan, &contents, config)
     }
 

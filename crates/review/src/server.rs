@@ -1,6 +1,7 @@
 //! The server that hands out tasks and keeps judgements.
 
 mod config;
+mod connection;
 mod door;
 mod keys;
 mod ledger;
@@ -8,10 +9,12 @@ mod refusal;
 mod routes;
 
 use std::{
+    fmt,
     future::Future,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use axum::{body::Bytes, http::HeaderValue};
@@ -20,18 +23,19 @@ use tokio::net::TcpListener;
 pub use config::ServeConfig;
 
 use crate::{
-    Plan, ReviewError, Study,
+    Plan, ResultsConfig, ReviewError, Study,
     page::{Page, served_page},
 };
+use connection::{Connections, Peer};
 use keys::Keys;
 use ledger::Ledger;
-use refusal::RefusalLog;
+use refusal::{Refusal, RefusalLog};
 
 /// The links of a study that is served. Whoever has a link can judge under that name, so each goes to one person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Links {
-    /// Name of the judge and link, in the order of the study.
+    /// Name of the judge and link, in the order of the study; judges who are left out have none.
     pub judges: Vec<(String, String)>,
     /// The link to progress and results, which show the names of systems.
     pub owner: String,
@@ -42,7 +46,6 @@ pub struct Links {
 /// The token stands behind the `#` of a link, which browsers send to nobody; the page sends it in the `Authorization`
 /// header, which no other site can set. Requests with another `Host` or `Origin` than the server's own are refused, so
 /// that a name that is pointed at this machine (DNS rebinding) reaches nothing.
-#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     app: Arc<App>,
@@ -50,11 +53,20 @@ pub struct Server {
     torn: Option<String>,
 }
 
+/// Without tokens: what is printed for debugging is passed on.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
 /// What all requests share.
-#[derive(Debug)]
 struct App {
     study: Study,
     plan: Plan,
+    /// The plan without excluded judges.
+    counted: Plan,
+    counting: ResultsConfig,
     keys: Keys,
     ledger: Mutex<Ledger>,
     refusals: Mutex<RefusalLog>,
@@ -63,22 +75,35 @@ struct App {
     /// Allowed values of `Host`, in lower case.
     hosts: Vec<String>,
     body_limit: usize,
+    patience: Duration,
+}
+
+impl App {
+    /// Writes down a request that was refused, without any token that it may hold.
+    fn refused(&self, peer: SocketAddr, method: &str, path: &str, refusal: &Refusal) {
+        let [method, path, detail] =
+            [method, path, &refusal.detail].map(|text| self.keys.without_tokens(text));
+        lock(&self.refusals).refused(peer, &method, &path, &Refusal { detail, ..refusal.clone() });
+    }
 }
 
 impl Server {
     /// Opens the log, draws missing tokens and listens.
     ///
     /// Drawn tokens are kept in `LOG.tokens.json`, readable by this user only, so that links outlive a restart on the
-    /// same port.
+    /// same port. Whoever judged before and is not in the study any more, or is excluded, is not let in; what the former
+    /// said counts still.
     ///
     /// # Errors
     /// A study that does not validate, a log that [`JudgementLog::open`](crate::JudgementLog::open) refuses, a file of
-    /// tokens that cannot be read or written, an address that is taken.
+    /// tokens that cannot be read or written or that others can read, an excluded judge whom neither study nor log
+    /// knows, an address that is taken.
     pub async fn bind(study: Study, config: ServeConfig) -> Result<Self, ReviewError> {
         config.validate(&study)?;
-        let plan = Plan::new(&study)?;
-        let (ledger, torn) = Ledger::open(config.log.clone(), &study, &plan)?;
-        let keys = Keys::open(&study, &beside(&config.log, "tokens.json"))?;
+        let mut plan = Plan::new(&study)?;
+        let (ledger, torn) = Ledger::open(config.log.clone(), &study, &mut plan)?;
+        let counted = plan.without(&config.excluded_judges)?;
+        let keys = Keys::open(&study, &config, &beside(&config.log, "tokens.json"))?;
         let mut refusals = RefusalLog::open(beside(&config.log, "refused.jsonl"))?;
         if let Some(torn) = &torn {
             refusals.torn(torn);
@@ -88,9 +113,11 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         let Page { html, policy } = served_page(&study)?;
         let hosts = config.hosts_at(address);
-        let links = keys.links(&study, &hosts[0]);
+        let links = keys.links(&hosts[0]);
         let app = App {
             plan,
+            counted,
+            counting: ResultsConfig::new().with_excluded_judges(config.excluded_judges),
             keys,
             ledger: Mutex::new(ledger),
             refusals: Mutex::new(refusals),
@@ -98,6 +125,7 @@ impl Server {
             policy: HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'")),
             hosts,
             body_limit: config.body_limit,
+            patience: config.patience,
             study,
         };
         Ok(Self { listener, app: Arc::new(app), links, torn })
@@ -121,13 +149,14 @@ impl Server {
         self.torn.as_deref()
     }
 
-    /// Answers requests until `stop` is done, then finishes those that were begun.
+    /// Answers requests until `stop` is done, then finishes those that were begun. Clients that are slow to ask or to
+    /// listen are hung up on: see [`ServeConfig::patience`].
     ///
     /// # Errors
     /// The listener fails.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
-        let service = door::router(self.app).into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(self.listener, service).with_graceful_shutdown(stop).await
+        let service = door::router(self.app.clone()).into_make_service_with_connect_info::<Peer>();
+        axum::serve(Connections::new(self.listener, self.app), service).with_graceful_shutdown(stop).await
     }
 }
 

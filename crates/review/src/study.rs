@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use predictions::JoinReport;
+pub(crate) use validate::check_name;
 
 use crate::draw::sha256_hex;
 
@@ -102,7 +103,8 @@ pub enum Blinding {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct StudyOptions {
-    /// Decides order, sides and repeats, together with the judge and the item. Judges should not know it.
+    /// Decides order, sides and repeats, together with the judge and the item. Judges should not know it: whoever knows
+    /// it and guesses names of systems and ids of items can compute which side is whose.
     pub seed: u64,
     /// Whether judges see the names of systems.
     pub blinding: Blinding,

@@ -1,22 +1,19 @@
 //! Classes of characters as Python 3 and the reference filters define them.
 
-/// A byte's classes, for the ASCII fast paths.
-pub(super) const SPACE: u8 = 1;
-/// An ASCII letter.
+/// A byte's classes, for the ASCII fast paths: an ASCII letter.
 pub(super) const LETTER: u8 = 2;
 /// Anything that is not in the reference's set of punctuation.
 pub(super) const SOLID: u8 = 4;
 /// Not ASCII: the character has to be decoded.
 pub(super) const WIDE: u8 = 8;
 
-/// The classes of every byte. As in Python, U+001C to U+001F are white space.
+/// The classes of every byte.
 pub(super) const CLASS: [u8; 256] = {
     let mut table = [0u8; 256];
     let mut byte = 0;
     while byte < 256 {
         let b = byte as u8;
         table[byte] = match b {
-            0x09..=0x0d | 0x1c..=0x1f | b' ' => SPACE,
             _ if b.is_ascii_alphabetic() => LETTER | SOLID,
             _ if b.is_ascii_digit() => SOLID,
             _ if b >= 0x80 => WIDE,

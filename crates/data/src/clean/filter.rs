@@ -11,6 +11,7 @@ mod length;
 mod simple;
 
 pub use c4::{C4, C4Paragraphs};
+pub(super) use c4::{CITATION, Fate, Phrases, count_sentences};
 pub use dolma::{EmptyLines, GopherMeasures};
 pub use dolma_c4::C4Measures;
 pub use fineweb::FineWeb;

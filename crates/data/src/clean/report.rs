@@ -52,6 +52,9 @@ pub struct Sample {
     pub file: String,
     /// Its line, counted from 1.
     pub line: usize,
+    /// Its number in the file, where the line does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
     /// Up to 80 characters of the text, from shortly before the first change on.
     pub before: String,
     /// The same place afterwards; `None` for a dropped record.
@@ -114,8 +117,8 @@ impl StepReport {
                 .nth(19)
                 .map_or(0, |(at, _)| at);
             let (before, after) = (snippet(&before[from..]), Some(snippet(&after[from..])));
-            let (file, line) = (origin.file.to_string(), origin.line);
-            self.samples.push(Sample { file, line, before, after, reason: None });
+            let (file, line, record) = (origin.file.to_string(), origin.line, origin.record);
+            self.samples.push(Sample { file, line, record, before, after, reason: None });
         }
     }
 
@@ -123,9 +126,9 @@ impl StepReport {
         self.removed += 1;
         *self.reasons.entry(drop.reason.to_string()).or_default() += 1;
         if self.wants_sample() {
-            let (file, line) = (origin.file.to_string(), origin.line);
+            let (file, line, record) = (origin.file.to_string(), origin.line, origin.record);
             let reason = Some((drop.reason.to_string(), drop.value));
-            self.samples.push(Sample { file, line, before: snippet(text), after: None, reason });
+            self.samples.push(Sample { file, line, record, before: snippet(text), after: None, reason });
         }
     }
 }
@@ -150,7 +153,9 @@ impl fmt::Display for CleanReport {
                 write!(f, "\n    {count} {kind} found")?;
             }
             for sample in &step.samples {
-                write!(f, "\n    {}:{}: {:?}", sample.file, sample.line, sample.before)?;
+                let Sample { file, line, record, .. } = sample;
+                let origin = Origin { file: file.as_str().into(), line: *line, record: *record };
+                write!(f, "\n    {origin}: {:?}", sample.before)?;
                 if let Some(after) = &sample.after {
                     write!(f, " became {after:?}")?;
                 }

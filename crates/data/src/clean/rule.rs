@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use super::analysis::{Analysis, Joined};
+use super::analysis::{Analysis, Joined, KeptLine};
 use super::table::Table;
 
 /// Why a text is dropped.
@@ -20,6 +20,13 @@ impl Drop {
     }
 }
 
+/// Positions of words, in order once they are marked.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) marks: Vec<bool>,
+    pub(super) list: Vec<u32>,
+}
+
 /// Buffers of one thread.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -31,9 +38,13 @@ pub(super) struct Scratch {
     pub(super) table: Table,
     pub(super) lengths: Vec<u32>,
     /// Word positions.
-    places: Vec<u32>,
+    places: Places,
     /// The new text that a check has found on its way, for the edit of the same text.
     pub(super) pending: Option<String>,
+    /// The lines of that text.
+    pub(super) kept: Vec<KeptLine>,
+    /// An edit has brought the analysis up to its new text.
+    is_ahead: bool,
     /// Things found so far in this text, by kind.
     pub(super) findings: BTreeMap<&'static str, u64>,
 }
@@ -43,13 +54,29 @@ impl Scratch {
     pub(super) fn forget(&mut self) {
         self.is_read = false;
         self.is_joined = false;
+        self.is_ahead = false;
         self.pending = None;
     }
 
-    pub(super) fn forget_if(&mut self, is_changed: bool) {
-        if is_changed {
-            self.forget();
+    /// The text has become what the last edit made of it.
+    pub(super) fn follow(&mut self) {
+        let is_read = self.is_ahead;
+        self.forget();
+        self.is_read = is_read;
+    }
+
+    /// The text is about to become `text`, which is the lines of `kept` with `\n` between them.
+    pub(super) fn keep_lines(&mut self, text: &str) {
+        if self.is_read {
+            self.analysis.keep_lines(text, &self.kept);
+            self.is_ahead = true;
         }
+    }
+
+    /// Words and lines of `text`, and a list for the lines that stay.
+    pub(super) fn lines(&mut self, text: &str) -> (&Analysis, &mut Vec<KeptLine>) {
+        self.analysis(text);
+        (&self.analysis, &mut self.kept)
     }
 
     /// Words and lines of `text`, and buffers to work with.
@@ -63,7 +90,7 @@ impl Scratch {
     }
 
     /// The same, with the words joined and a list for positions.
-    pub(super) fn joined(&mut self, text: &str) -> (&Analysis, &Joined, &mut Table, &mut Vec<u32>) {
+    pub(super) fn joined(&mut self, text: &str) -> (&Analysis, &Joined, &mut Table, &mut Places) {
         self.analysis(text);
         if !self.is_joined {
             self.joined.read(text, &self.analysis.words);
@@ -93,5 +120,15 @@ pub(super) trait Rule: Send + Sync + Debug {
     /// The new text of a field, or `None` if it stays as it is.
     fn edit(&self, _text: &str, _scratch: &mut Scratch) -> Option<String> {
         None
+    }
+
+    /// [`Rule::check`] straight from the rule's definition, however slow. Rules without shortcuts have none.
+    fn check_reference(&self, text: &str) -> Option<Drop> {
+        self.check(text, &mut Scratch::default())
+    }
+
+    /// [`Rule::edit`] in the same way.
+    fn edit_reference(&self, text: &str) -> Option<String> {
+        self.edit(text, &mut Scratch::default())
     }
 }

@@ -86,7 +86,9 @@ fn clean_record(
             let mut is_changed = false;
             for text in texts(&mut record.body) {
                 // The analysis is of the whole, which of a record with several texts no single one is.
-                scratch.forget_if(!is_single);
+                if !is_single {
+                    scratch.forget();
+                }
                 if let Some(new) = rule.edit(text, scratch) {
                     if !is_changed {
                         step.add_change(&origin, text, &new);
@@ -95,7 +97,11 @@ fn clean_record(
                     is_changed = true;
                 }
             }
-            scratch.forget_if(is_changed || !is_single);
+            match (is_single, is_changed) {
+                (true, true) => scratch.follow(),
+                (true, false) => {}
+                (false, _) => scratch.forget(),
+            }
             if is_changed {
                 is_joined = false;
                 step.changed += 1;

@@ -1,4 +1,4 @@
-//! The file of a [`SignatureIndex`], version 1. All numbers are little endian.
+//! The file of a [`SignatureIndex`], version 2. All numbers are little endian.
 //!
 //! ```text
 //! magic       8 bytes "BURNSIGN", version u32
@@ -6,8 +6,8 @@
 //!             shingle size u32, permutations u32, seed u64 (family, permutations and seed 0 for SimHash)
 //! counts      records seen u64, entries u64, files u32
 //! files       each: bytes u32, UTF-8
-//! columns     positions u64…, origins (file u32, line u64)…, fingerprints u128…, contents u64…,
-//!             signatures: entries · permutations numbers of u32 or, by the family, u64
+//! columns     positions u64…, origins (file u32, line u64, record u64 or 0)…, fingerprints u128…,
+//!             contents u64…, signatures: entries · permutations numbers of u32 or, by the family, u64
 //! checksum    XXH3, 128 bits, of everything before
 //! ```
 
@@ -28,7 +28,7 @@ use super::words::WordRule;
 use crate::error::DataError;
 
 const MAGIC: &[u8; 8] = b"BURNSIGN";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const RULES: [WordRule; 3] = [WordRule::Letters, WordRule::NonWord, WordRule::Simplified];
 const FAMILIES: [HashFamily; 5] = [
@@ -107,9 +107,10 @@ fn write<W: Write>(index: &SignatureIndex, out: &mut Writer<W>) -> io::Result<()
         out.put(file.as_bytes())?;
     }
     entries.positions.iter().try_for_each(|position| out.put(&position.to_le_bytes()))?;
-    for (file, line) in &entries.origins {
+    for (file, line, record) in &entries.origins {
         out.put(&file.to_le_bytes())?;
         out.put(&line.to_le_bytes())?;
+        out.put(&record.to_le_bytes())?;
     }
     entries.fingerprints.iter().try_for_each(|fingerprint| out.put(&fingerprint.to_le_bytes()))?;
     entries.signatures.contents.iter().try_for_each(|content| out.put(&content.to_le_bytes()))?;
@@ -170,7 +171,7 @@ impl<R: Read> Reader<R> {
         }
         let rows = &mut entries.signatures.rows;
         let lane = if matches!(rows.lanes, Lanes::Narrow(_)) { 4 } else { 8 };
-        let each = 8 + 12 + 16 + 8 + (rows.width() * lane) as u64;
+        let each = 8 + 20 + 16 + 8 + (rows.width() * lane) as u64;
         let wanted = count.checked_mul(each).and_then(|columns| columns.checked_add(16));
         if wanted != Some(self.left) {
             let (wanted, left) =
@@ -182,11 +183,13 @@ impl<R: Read> Reader<R> {
         let count = count as usize;
         let numbers = count * rows.width();
         entries.positions = self.column(count, u64::from_le_bytes)?;
-        entries.origins = self.column(count, |bytes: [u8; 12]| {
-            let (file, line) = bytes.split_at(4);
+        entries.origins = self.column(count, |bytes: [u8; 20]| {
+            let (file, numbers) = bytes.split_at(4);
+            let (line, record) = numbers.split_at(8);
             (
                 u32::from_le_bytes(file.try_into().expect("4 bytes")),
                 u64::from_le_bytes(line.try_into().expect("8 bytes")),
+                u64::from_le_bytes(record.try_into().expect("8 bytes")),
             )
         })?;
         entries.fingerprints = self.column(count, u128::from_le_bytes)?;
@@ -199,7 +202,7 @@ impl<R: Read> Reader<R> {
         if u128::from_le_bytes(self.bytes()?) != checksum {
             return Err(content("the checksum does not fit: the file was changed or damaged"));
         }
-        if entries.origins.iter().any(|(file, _)| *file >= files) {
+        if entries.origins.iter().any(|(file, ..)| *file >= files) {
             return Err(content(format!("an origin names a file beyond the {files} of the header")));
         }
         let ascending = entries.positions.is_sorted_by(|left, right| left < right);

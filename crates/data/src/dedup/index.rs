@@ -51,8 +51,8 @@ pub struct SignatureIndex {
 pub(crate) struct Entries {
     pub(crate) files: Vec<Arc<str>>,
     pub(crate) positions: Vec<u64>,
-    /// The file's place in `files`, and the line.
-    pub(crate) origins: Vec<(u32, u64)>,
+    /// The file's place in `files`, the line, and the number of the record in its file, or 0.
+    pub(crate) origins: Vec<(u32, u64, u64)>,
     pub(crate) fingerprints: Vec<u128>,
     pub(crate) signatures: Signatures,
 }
@@ -69,8 +69,9 @@ impl Entries {
     }
 
     fn origin(&self, entry: usize) -> Origin {
-        let (file, line) = self.origins[entry];
-        Origin { file: self.files[file as usize].clone(), line: line as usize }
+        let (file, line, record) = self.origins[entry];
+        let record = (record > 0).then_some(record);
+        Origin { file: self.files[file as usize].clone(), line: line as usize, record }
     }
 
     /// Appends everything but the signature.
@@ -86,7 +87,7 @@ impl Entries {
             (self.files.len() - 1) as u32
         });
         self.positions.push(position);
-        self.origins.push((file, origin.line as u64));
+        self.origins.push((file, origin.line as u64, origin.record.unwrap_or(0)));
         self.fingerprints.push(fingerprint);
     }
 

@@ -2,20 +2,18 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use ureq::Agent;
-use ureq::http::Response;
+use ureq::http::{Response, StatusCode};
 
 use super::cache::{create_parent, is_name};
+use super::retry::{Failure, Patience, shown};
 use crate::error::DataError;
 
 const REDIRECTS: usize = 10;
-/// Connections that may break before a file is given up.
-const ATTEMPTS: usize = 5;
 
 /// The requests to one endpoint.
 #[derive(Clone)]
@@ -23,12 +21,17 @@ pub(super) struct Client {
     agent: Agent,
     endpoint: String,
     token: Option<String>,
+    pub(super) patience: Patience,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = self.token.as_ref().map(|_| "…");
-        f.debug_struct("Client").field("endpoint", &self.endpoint).field("token", &token).finish()
+        f.debug_struct("Client")
+            .field("endpoint", &shown(&self.endpoint))
+            .field("token", &token)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,7 +53,11 @@ pub(super) struct Listing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Method {
     Head,
-    Get { from: u64 },
+    Get,
+    /// The content of a file, from this byte on.
+    Download {
+        from: u64,
+    },
 }
 
 impl Client {
@@ -60,11 +67,10 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
             .user_agent(concat!("burnisher/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.into(), endpoint: endpoint.trim_end_matches('/').to_owned(), token }
+        let endpoint = endpoint.trim_end_matches('/').to_owned();
+        Self { agent: config.into(), endpoint, token, patience: Patience::default() }
     }
 
     pub(super) fn with_endpoint(self, endpoint: String) -> Self {
@@ -82,16 +88,16 @@ impl Client {
     /// Commit, content tag and length of a file. Large files are redirected to another host; what is asked for stands in
     /// the redirection.
     pub(super) fn announced(&self, url: &str) -> Result<Announced, DataError> {
-        let error = |message: String| DataError::Hub { url: url.to_owned(), message };
-        let response =
-            self.follow(url, Method::Head, |response| header(response, "x-repo-commit").is_some())?;
+        let error = |message: &str| DataError::Hub { url: shown(url), message: message.to_owned() };
+        let enough = |response: &Response<ureq::Body>| header(response, "x-repo-commit").is_some();
+        let response = self.patience.repeat(url, || self.follow(url, Method::Head, enough))?;
         let commit = header(&response, "x-repo-commit");
         let commit = commit.filter(|commit| is_name(commit));
-        let commit = commit.ok_or_else(|| error("the answer names no commit (x-repo-commit)".to_owned()))?;
+        let commit = commit.ok_or_else(|| error("the answer names no commit (x-repo-commit)"))?;
         let etag = header(&response, "x-linked-etag").or_else(|| header(&response, "etag"));
         let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned());
         let etag = etag.filter(|etag| is_name(etag));
-        let etag = etag.ok_or_else(|| error("the answer has no etag that can name a file".to_owned()))?;
+        let etag = etag.ok_or_else(|| error("the answer has no etag that can name a file"))?;
         let size = match response.status().is_redirection() {
             true => header(&response, "x-linked-size"),
             false => header(&response, "x-linked-size").or_else(|| header(&response, "content-length")),
@@ -101,10 +107,12 @@ impl Client {
 
     /// The commit and the files of a revision.
     pub(super) fn list(&self, url: &str) -> Result<Listing, DataError> {
-        let error = |message: String| DataError::Hub { url: url.to_owned(), message };
-        let mut response = self.follow(url, Method::Get { from: 0 }, |_| false)?;
-        let body = response.body_mut().with_config().limit(64 << 20).read_to_vec();
-        let body = body.map_err(|cause| error(cause.to_string()))?;
+        let error = |message: String| DataError::Hub { url: shown(url), message };
+        let body = self.patience.repeat(url, || {
+            let mut response = self.follow(url, Method::Get, |_| false)?;
+            let body = response.body_mut().with_config().limit(64 << 20).read_to_vec();
+            body.map_err(|cause| Failure::of_request(cause, self.patience.etag_timeout))
+        })?;
         let body: Value = serde_json::from_slice(&body).map_err(|cause| error(cause.to_string()))?;
         let commit = body["sha"].as_str().filter(|commit| is_name(commit));
         let files = body["siblings"].as_array();
@@ -117,21 +125,23 @@ impl Client {
 
     /// Fetches a file to `blob`. What came before a connection broke is kept beside it, and is not fetched again.
     pub(super) fn download(&self, url: &str, announced: &Announced, blob: &Path) -> Result<(), DataError> {
-        let error = |message: String| DataError::Hub { url: url.to_owned(), message };
         let mut name = blob.as_os_str().to_owned();
         name.push(".incomplete");
         let part = Path::new(&name);
         let write_error = |source| DataError::Write { path: part.to_path_buf(), source };
         create_parent(part).map_err(write_error)?;
-        for attempt in 1.. {
+        let length = || fs::metadata(part).map_or(0, |found| found.len());
+        let (mut tries, mut furthest) = (0, length());
+        loop {
             match self.continue_download(url, announced, part) {
                 Ok(()) => break,
-                Err(Broken::Final(error)) => return Err(error),
                 Err(Broken::Local(source)) => return Err(write_error(source)),
-                Err(Broken::Connection(message)) if attempt == ATTEMPTS => {
-                    return Err(error(format!("{message}, after {ATTEMPTS} attempts")));
+                Err(Broken::Request(failure)) => {
+                    // A long file may break often, as long as it grows.
+                    tries = if length() > furthest { 1 } else { tries + 1 };
+                    furthest = furthest.max(length());
+                    self.patience.pause(url, failure, tries)?;
                 }
-                Err(Broken::Connection(message)) => tracing::warn!(url, message, attempt, "download broke"),
             }
         }
         let found = fs::metadata(part).map_err(write_error)?.len();
@@ -141,7 +151,7 @@ impl Client {
         };
         if let Err(message) = checked {
             fs::remove_file(part).map_err(write_error)?;
-            return Err(error(message));
+            return Err(DataError::Hub { url: shown(url), message });
         }
         fs::rename(part, blob).map_err(write_error)
     }
@@ -152,22 +162,25 @@ impl Client {
         if announced.size == Some(have) {
             return Ok(());
         }
-        let response = self.follow(url, Method::Get { from: have }, |_| false);
-        let response = response.map_err(|error| match error {
+        let response = match self.follow(url, Method::Download { from: have }, |_| false) {
+            Ok(response) => response,
             // A rest that the server does not know is thrown away.
-            DataError::Hub { message, .. } if have > 0 && message.starts_with("416") => {
-                match file.set_len(0) {
-                    Ok(()) => Broken::Connection(message),
-                    Err(error) => Broken::Local(error),
-                }
+            Err(Failure::Lasting { status: Some(StatusCode::RANGE_NOT_SATISFIABLE), message })
+                if have > 0 =>
+            {
+                file.set_len(0).map_err(Broken::Local)?;
+                return Err(Broken::Request(Failure::passing(message)));
             }
-            other => Broken::Final(other),
-        })?;
-        let continues = response.status().as_u16() == 206
-            && header(&response, "content-range")
-                .is_some_and(|range| range.starts_with(&format!("bytes {have}-")));
-        if !continues {
+            Err(failure) => return Err(Broken::Request(failure)),
+        };
+        let range = header(&response, "content-range");
+        let continues = range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")));
+        if response.status() != StatusCode::PARTIAL_CONTENT {
             file.set_len(0).map_err(Broken::Local)?;
+        } else if !continues {
+            let message = format!("asked for the bytes from {have}, got {}", range.unwrap_or("others"));
+            file.set_len(0).map_err(Broken::Local)?;
+            return Err(Broken::Request(Failure::passing(message)));
         }
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
         let mut block = vec![0; 256 * 1024];
@@ -175,13 +188,18 @@ impl Client {
             match body.read(&mut block) {
                 Ok(0) => break,
                 Ok(read) => file.write_all(&block[..read]).map_err(Broken::Local)?,
-                Err(error) => return Err(Broken::Connection(error.to_string())),
+                Err(error) => {
+                    let failure = Failure::of_request(error.into(), self.patience.download_timeout);
+                    return Err(Broken::Request(failure));
+                }
             }
         }
         file.sync_all().map_err(Broken::Local)?;
         let have = file.metadata().map_err(Broken::Local)?.len();
         match announced.size {
-            Some(size) if have < size => Err(Broken::Connection(format!("{have} of {size} bytes came"))),
+            Some(size) if have < size => {
+                Err(Broken::Request(Failure::passing(format!("{have} of {size} bytes came"))))
+            }
             _ => Ok(()),
         }
     }
@@ -192,39 +210,47 @@ impl Client {
         url: &str,
         method: Method,
         enough: impl Fn(&Response<ureq::Body>) -> bool,
-    ) -> Result<Response<ureq::Body>, DataError> {
-        let error = |message: String| DataError::Hub { url: url.to_owned(), message };
+    ) -> Result<Response<ureq::Body>, Failure> {
         let mut at = url.to_owned();
+        let timeout = match method {
+            Method::Head | Method::Get => self.patience.etag_timeout,
+            Method::Download { .. } => self.patience.download_timeout,
+        };
         for _ in 0..REDIRECTS {
             let mut request = match method {
                 Method::Head => self.agent.head(&at),
-                Method::Get { .. } => self.agent.get(&at),
-            };
-            request = request.header("accept-encoding", "identity");
+                Method::Get | Method::Download { .. } => self.agent.get(&at),
+            }
+            .config()
+            .timeout_resolve(Some(timeout))
+            .timeout_connect(Some(timeout))
+            .timeout_recv_response(Some(timeout))
+            .timeout_per_read(Some(timeout))
+            .build()
+            .header("accept-encoding", "identity");
             if let Some(token) = self.token.as_ref().filter(|_| origin(&at) == origin(&self.endpoint)) {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
-            if let Method::Get { from } = method
-                && from > 0
-            {
+            if let Method::Download { from: from @ 1.. } = method {
                 request = request.header("range", format!("bytes={from}-"));
             }
-            let response = request.call().map_err(|cause| error(cause.to_string()))?;
+            let response = request.call().map_err(|cause| Failure::of_request(cause, timeout))?;
             let status = response.status();
             if status.is_success() || (status.is_redirection() && enough(&response)) {
                 return Ok(response);
             }
             if !status.is_redirection() {
-                return Err(error(self.refusal(status.as_u16(), header(&response, "x-error-message"))));
+                let message = self.refusal(status.as_u16(), header(&response, "x-error-message"));
+                return Err(Failure::of_status(status, response.headers(), message));
             }
             let location = header(&response, "location").unwrap_or_default();
             at = match location {
                 absolute if absolute.contains("://") => absolute.to_owned(),
                 path if path.starts_with('/') => format!("{}{path}", origin(&at)),
-                other => return Err(error(format!("redirected to {other:?}"))),
+                other => return Err(Failure::lasting(format!("redirected to {other:?}"))),
             };
         }
-        Err(error(format!("redirected more than {REDIRECTS} times")))
+        Err(Failure::lasting(format!("redirected more than {REDIRECTS} times")))
     }
 
     fn refusal(&self, status: u16, message: Option<&str>) -> String {
@@ -234,6 +260,9 @@ impl Client {
                 "access denied with this token; has the repository's licence been accepted?"
             }
             (404, _) => "not found; is the name of the repository, revision or file right?",
+            (429, None) => "too many requests; a token (HF_TOKEN) is allowed more",
+            (429, Some(_)) => "too many requests",
+            (500.., _) => "the server is out of order",
             _ => "refused",
         };
         match message {
@@ -245,9 +274,8 @@ impl Client {
 
 /// Why a download did not come to its end.
 enum Broken {
-    Connection(String),
+    Request(Failure),
     Local(io::Error),
-    Final(DataError),
 }
 
 fn header<'a>(response: &'a Response<ureq::Body>, name: &str) -> Option<&'a str> {

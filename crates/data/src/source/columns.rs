@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -57,6 +57,16 @@ impl ColumnMap {
         self.column(name).filter(|column| object.contains_key(*column))
     }
 
+    /// True if a column of the file is mapped to the canonical column `name`.
+    pub(crate) fn is_mapped(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// True if a mapping may go into what a column holds.
+    pub(crate) fn has_paths(&self) -> bool {
+        self.0.values().any(|column| column.contains(['.', '[']))
+    }
+
     /// Adds what the paths of the mapping lead to, as columns of their names.
     pub(crate) fn resolve(&self, object: &mut Map<String, Value>) {
         for column in self.0.values().filter(|column| column.contains(['.', '['])) {
@@ -66,6 +76,18 @@ impl ColumnMap {
                 object.insert(column.clone(), value);
             }
         }
+    }
+
+    /// The object with its mapped columns under their canonical names. Another column that has such a name gets `extra_`
+    /// before it.
+    pub(crate) fn rename(&self, object: Map<String, Value>) -> Map<String, Value> {
+        let names: HashSet<String> = object.keys().chain(self.0.keys()).cloned().collect();
+        let rename = |column: String| match self.0.iter().find(|(_, mapped)| **mapped == column) {
+            Some((name, _)) => name.clone(),
+            None if self.0.contains_key(&column) => free_name(column, |name| names.contains(name)),
+            None => column,
+        };
+        object.into_iter().map(|(column, value)| (rename(column), value)).collect()
     }
 
     /// Checks that every mapped column is in the record.
@@ -104,6 +126,14 @@ impl From<ColumnMap> for BTreeMap<String, String> {
     fn from(map: ColumnMap) -> Self {
         map.0
     }
+}
+
+/// The name, with `extra_` before it as often as it takes for no other column to have it.
+pub(crate) fn free_name(mut name: String, taken: impl Fn(&str) -> bool) -> String {
+    while taken(&name) {
+        name.insert_str(0, "extra_");
+    }
+    name
 }
 
 /// The error for a column that `object` does not have.
@@ -168,6 +198,18 @@ mod tests {
         assert_eq!(map.column("prompt"), Some("text"));
         assert_eq!(map.column("text"), None);
         assert_eq!(map.column("completion"), Some("completion"));
+    }
+
+    #[test]
+    fn no_column_is_lost_by_a_new_name() {
+        let object = r#"{"a": 0, "text": 1, "prompt": 2, "extra_prompt": 3, "completion": 4, "question": 5}"#;
+        let map = [("prompt", "text"), ("completion", "question"), ("question", "completion")];
+        let map = ColumnMap::new(map).expect("known names");
+        let renamed = map.rename(serde_json::from_str(object).expect("an object"));
+        assert_eq!(
+            serde_json::to_string(&renamed).expect("an object"),
+            r#"{"a":0,"prompt":1,"extra_extra_prompt":2,"extra_prompt":3,"question":4,"completion":5}"#
+        );
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::path::Path;
 pub enum Format {
     /// `.jsonl`, `.ndjson`: one JSON object per line. Also files of any other name that are asked for by name.
     JsonLines,
-    /// `.json`: one array of objects, if the first character is `[`, else JSON lines.
+    /// `.json`: one array of objects, if the first character is `[`; SQuAD's nested file, if it has its keys; else JSON
+    /// lines.
     Json,
     /// `.csv`: comma-separated values; the first row names the columns.
     Csv,
@@ -17,11 +18,13 @@ pub enum Format {
     Parquet,
     /// `.txt`, `.md`: plain text.
     Text,
+    /// `.conll`, `.bio`, `.iob`: one token and its tag per line, a blank line between sentences.
+    Conll,
 }
 
 impl Format {
     /// Every format and the endings that stand for it.
-    const ENDINGS: [(&'static str, Self); 8] = [
+    const ENDINGS: [(&'static str, Self); 11] = [
         ("jsonl", Self::JsonLines),
         ("ndjson", Self::JsonLines),
         ("json", Self::Json),
@@ -30,6 +33,9 @@ impl Format {
         ("parquet", Self::Parquet),
         ("txt", Self::Text),
         ("md", Self::Text),
+        ("conll", Self::Conll),
+        ("bio", Self::Conll),
+        ("iob", Self::Conll),
     ];
 
     /// The format of a file by its name, without regard to case; `None` if the name does not tell.
@@ -55,6 +61,7 @@ impl fmt::Display for Format {
             Self::Tsv => "TSV",
             Self::Parquet => "Parquet",
             Self::Text => "plain text",
+            Self::Conll => "CoNLL",
         })
     }
 }

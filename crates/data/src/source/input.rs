@@ -12,7 +12,7 @@ use super::format::Compression;
 /// Bytes that are asked for at a time.
 pub(super) const BLOCK: usize = 256 * 1024;
 
-/// How the bytes of CSV files and plain texts become characters. JSON is always UTF-8.
+/// How the bytes of tables, plain texts and CoNLL files become characters. JSON is always UTF-8.
 ///
 /// A byte order mark of UTF-8 or UTF-16 is believed in every format and under both settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,144 +1,35 @@
-use std::path::{Path, PathBuf};
-use std::vec;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::Source;
 use super::columns::ColumnMap;
-use super::elements::{Element, Elements, Parsing, Payload, ReadOptions};
-use super::format::Format;
-use super::report::{OnError, SkipReason, SourceReport};
+use super::direct::Direct;
+use super::elements::{Element, Parsing, Payload};
+use super::jsonl::{line_text, parse_line};
+use super::reading::{Assemble, Reading};
+use super::report::SourceReport;
 use super::shape;
-use super::shard::Shard;
 use crate::error::DataError;
 use crate::record::{Body, Origin, Record, Shape};
 
 /// The iterator of [`Source::records`].
 #[derive(Debug)]
-pub struct Records {
-    path: PathBuf,
-    waiting: vec::IntoIter<PathBuf>,
-    current: Option<CurrentFile>,
-    single: bool,
-    options: ReadOptions,
-    columns: ColumnMap,
-    /// The shape that the caller fixed.
-    fixed: Option<Shape>,
-    shard: Option<Shard>,
-    on_error: OnError,
-    report: SourceReport,
-    finished: bool,
-}
-
-#[derive(Debug)]
-struct CurrentFile {
-    path: PathBuf,
-    elements: Elements,
-    assembler: Assembler,
-    /// Elements that were met, good or bad.
-    met: usize,
-}
+pub struct Records(Reading<Assembler>);
 
 impl Records {
     pub(super) fn new(source: &Source, parsing: Parsing) -> Result<Self, DataError> {
-        let mut report = SourceReport::default();
-        let mut ignore = |path: &Path, reason: SkipReason| {
-            let message = path.display().to_string();
-            report.skip(Origin::new(message.as_str(), 1), reason, message);
-        };
-        for (path, reason) in &source.files.ignored {
-            ignore(path, *reason);
-        }
-        let wanted = |path: &Path| match &source.formats {
-            Some(formats) => formats.contains(&Format::of(path).unwrap_or(Format::JsonLines)),
-            None => true,
-        };
-        let (files, others): (Vec<PathBuf>, Vec<PathBuf>) =
-            source.files.files.iter().cloned().partition(|path| wanted(path));
-        for path in &others {
-            ignore(path, SkipReason::NoDataFile);
-        }
-        if files.is_empty() {
-            return Err(DataError::NoFiles { path: source.path.clone() });
-        }
-        let mut records = Self {
-            path: source.path.clone(),
-            waiting: files.into_iter(),
-            current: None,
-            single: source.files.is_single(),
-            options: source.read_options(parsing),
-            columns: source.columns.clone(),
-            fixed: source.shape,
-            shard: source.shard,
-            on_error: source.on_error,
-            report,
-            finished: false,
-        };
-        records.open_next()?;
-        Ok(records)
+        let assembler = Assembler::new(source.columns.clone(), source.shape);
+        Reading::new(source, parsing, assembler).map(Self)
     }
 
     /// What was read and left out so far.
     pub fn report(&self) -> &SourceReport {
-        &self.report
+        self.0.report()
     }
 
     pub(super) fn into_report(self) -> SourceReport {
-        self.report
-    }
-
-    /// Opens the next file that can be opened; false if there is none.
-    fn open_next(&mut self) -> Result<bool, DataError> {
-        for path in self.waiting.by_ref() {
-            match Elements::open(&path, self.options) {
-                Ok((elements, charset)) => {
-                    if let Some(charset) = charset {
-                        self.report.decoded.push((path.display().to_string(), charset));
-                    }
-                    self.report.files += 1;
-                    let assembler = Assembler::new(self.columns.clone(), self.fixed);
-                    self.current = Some(CurrentFile { path, elements, assembler, met: 0 });
-                    return Ok(true);
-                }
-                Err(error) if self.on_error == OnError::Stop => return Err(error),
-                Err(error) => skip(&mut self.report, &path, &error),
-            }
-        }
-        Ok(false)
-    }
-
-    /// The next good record of the whole source.
-    fn next_good(&mut self) -> Result<Option<Record>, DataError> {
-        loop {
-            let Some(current) = &mut self.current else {
-                if self.open_next()? {
-                    continue;
-                }
-                return Ok(None);
-            };
-            let record = match current.elements.next() {
-                Some(element) => {
-                    current.met += 1;
-                    element.and_then(|element| current.assembler.record(element))
-                }
-                None => {
-                    let empty = DataError::EmptyFile { path: current.path.clone() };
-                    if current.met == 0 && !self.single {
-                        skip(&mut self.report, &current.path, &empty);
-                    }
-                    self.current = None;
-                    continue;
-                }
-            };
-            match record {
-                Ok(record) => {
-                    self.report.records += 1;
-                    return Ok(Some(record));
-                }
-                Err(error) if self.on_error == OnError::Stop => return Err(error),
-                Err(error) => skip(&mut self.report, &current.path, &error),
-            }
-        }
+        self.0.into_report()
     }
 }
 
@@ -146,34 +37,8 @@ impl Iterator for Records {
     type Item = Result<Record, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.finished {
-            let index = self.report.records;
-            match self.next_good() {
-                Ok(Some(record)) if self.shard.is_none_or(|shard| shard.has(index)) => {
-                    return Some(Ok(record));
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => {
-                    self.finished = true;
-                    return (self.report.records == 0)
-                        .then(|| Err(DataError::EmptyFile { path: self.path.clone() }));
-                }
-                Err(error) => {
-                    self.finished = true;
-                    return Some(Err(error));
-                }
-            }
-        }
-        None
+        self.0.next()
     }
-}
-
-fn skip(report: &mut SourceReport, path: &Path, error: &DataError) {
-    let origin = match error.origin() {
-        Some(origin) => origin.clone(),
-        None => Origin::new(path.display().to_string(), 1),
-    };
-    report.skip(origin, SkipReason::of(error), error.to_string());
 }
 
 /// Turns the elements of one file into records of one shape.
@@ -184,11 +49,37 @@ pub(crate) struct Assembler {
     fixed: Option<Shape>,
     /// The shape of the file, once known.
     shape: Option<Shape>,
+    /// Reads lines of that shape, where the mapping allows.
+    direct: Option<Arc<Direct>>,
+    /// Its memory from line to line.
+    scratch: String,
 }
 
 impl Assembler {
     pub(crate) fn new(columns: ColumnMap, fixed: Option<Shape>) -> Self {
-        Self { columns, fixed, shape: fixed }
+        let mut assembler = Self { columns, fixed, shape: None, direct: None, scratch: String::new() };
+        if let Some(shape) = fixed {
+            assembler.know(shape);
+        }
+        assembler
+    }
+
+    fn know(&mut self, shape: Shape) {
+        if self.shape.is_none() {
+            self.direct = Direct::new(shape, self.fixed.is_some(), &self.columns).map(Arc::new);
+        }
+        self.shape = Some(shape);
+    }
+
+    /// The record of a line of JSON.
+    pub(crate) fn line(&mut self, bytes: &[u8], origin: Origin) -> Result<Record, DataError> {
+        let text = line_text(bytes, &origin)?;
+        let scratch = &mut self.scratch;
+        let read = self.direct.as_ref().and_then(|direct| direct.read(text, scratch, &origin));
+        match read {
+            Some((body, extra)) => Ok(Record { body, origin, extra }),
+            None => self.record(parse_line(text, origin)?),
+        }
     }
 
     pub(crate) fn record(&mut self, element: Element) -> Result<Record, DataError> {
@@ -206,7 +97,7 @@ impl Assembler {
         self.columns.resolve(&mut object);
         self.columns.check(&object, &origin)?;
         let shape = self.shape_of(&object, &origin)?;
-        self.shape = Some(shape);
+        self.know(shape);
         let used = shape::used_columns(shape, &object, &self.columns);
         let body = shape::body(shape, &mut object, &self.columns, &origin)?;
         for column in used {
@@ -231,5 +122,27 @@ impl Assembler {
                 found: object.keys().cloned().collect(),
             }),
         }
+    }
+}
+
+impl Assemble for Assembler {
+    type Item = Record;
+
+    fn begin(&mut self) {
+        if self.fixed.is_none() {
+            (self.shape, self.direct) = (None, None);
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.shape.is_some()
+    }
+
+    fn assemble_line(&mut self, bytes: &[u8], origin: Origin) -> Result<Record, DataError> {
+        self.line(bytes, origin)
+    }
+
+    fn assemble(&mut self, element: Element) -> Result<Record, DataError> {
+        self.record(element)
     }
 }

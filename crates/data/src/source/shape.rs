@@ -22,6 +22,11 @@ pub(crate) fn speakers() -> [&'static str; SPEAKERS.len()] {
     SPEAKERS.map(|(speaker, _)| speaker)
 }
 
+/// The role of a speaker.
+pub(super) fn role_of(speaker: &str) -> Option<&'static str> {
+    SPEAKERS.iter().find(|(known, _)| *known == speaker).map(|(_, role)| *role)
+}
+
 /// The first shape whose columns the object has.
 pub(crate) fn recognise(object: &Map<String, Value>, columns: &ColumnMap) -> Option<Shape> {
     Shape::ALL.into_iter().find(|shape| match shape {
@@ -31,6 +36,17 @@ pub(crate) fn recognise(object: &Map<String, Value>, columns: &ColumnMap) -> Opt
         }
         _ => shape.required_columns().iter().all(|name| columns.find(object, name).is_some()),
     })
+}
+
+/// What to do with columns that no shape has, behind the message that says so.
+pub(crate) fn advice(found: &[String]) -> &'static str {
+    match found.iter().any(|name| name == "tokens") && found.iter().any(|name| name.ends_with("tags")) {
+        true => {
+            "; tokens and their tags are no text to train on: `Source::rows` reads them, for a task whose template makes \
+             a prompt and a completion of them"
+        }
+        false => "",
+    }
 }
 
 fn conversation_column<'a>(object: &Map<String, Value>, columns: &'a ColumnMap) -> Option<&'a str> {
@@ -100,7 +116,7 @@ pub(crate) fn body(
 }
 
 /// The first of several answers: `{"text": [..]}` as in SQuAD, or a list of strings.
-fn first_answer(answers: &Value, column: &str, origin: &Origin) -> Result<String, DataError> {
+pub(super) fn first_answer(answers: &Value, column: &str, origin: &Origin) -> Result<String, DataError> {
     let (texts, place) = match answers {
         Value::Object(object) => (object.get("text").unwrap_or(&Value::Null), format!("{column}.text")),
         other => (other, column.to_owned()),
@@ -118,7 +134,7 @@ fn first_answer(answers: &Value, column: &str, origin: &Origin) -> Result<String
 }
 
 /// The column `tools` as a list, or null where the record has none.
-fn tools(value: Value, origin: &Origin) -> Result<Value, DataError> {
+pub(super) fn tools(value: Value, origin: &Origin) -> Result<Value, DataError> {
     match list_in_text(value) {
         value @ (Value::Array(_) | Value::Null) => Ok(value),
         other => Err(wrong_type(&other, "tools", "a list of tools", origin)),
@@ -210,8 +226,8 @@ fn message(value: Value, place: &str, origin: &Origin) -> Result<Message, DataEr
     };
     let role = match by_speaker {
         false => role,
-        true => match SPEAKERS.iter().find(|(speaker, _)| *speaker == role) {
-            Some((_, role)) => (*role).to_owned(),
+        true => match role_of(&role) {
+            Some(role) => role.to_owned(),
             None => {
                 return Err(DataError::UnknownRole {
                     origin: origin.clone(),
@@ -329,7 +345,7 @@ fn not_blank(text: &str, column: &str, origin: &Origin) -> Result<(), DataError>
     Ok(())
 }
 
-fn assistant_speaks(messages: &[Message], column: &str, origin: &Origin) -> Result<(), DataError> {
+pub(super) fn assistant_speaks(messages: &[Message], column: &str, origin: &Origin) -> Result<(), DataError> {
     let mut answers = messages.iter().filter(|message| message.role == "assistant").peekable();
     let found = if messages.is_empty() {
         format!("column {column:?} is an empty list")

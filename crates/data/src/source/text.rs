@@ -1,7 +1,7 @@
 use std::io::{BufRead, Read};
 
 use super::elements::{Element, FileContext, Payload};
-use super::jsonl::LineReader;
+use super::lines::LineReader;
 use crate::error::DataError;
 use crate::record::Origin;
 
@@ -21,7 +21,7 @@ pub enum TextUnit {
 /// The records of a plain text file.
 pub(crate) enum Text {
     File { reader: Option<Box<dyn BufRead + Send>>, context: FileContext },
-    Paragraphs { lines: LineReader, next: Option<(Origin, Vec<u8>)>, context: FileContext },
+    Paragraphs { lines: LineReader, next: Option<Line>, context: FileContext },
     Lines { lines: LineReader },
 }
 
@@ -56,7 +56,7 @@ fn whole(reader: Box<dyn BufRead + Send>, context: &FileContext) -> Result<Optio
     let read = reader.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|error| context.damaged(1, &error))?;
     if bytes.len() > limit {
-        return Err(DataError::RecordTooLong { origin: context.origin(1), limit });
+        return Err(context.too_long(1));
     }
     if bytes.trim_ascii().is_empty() {
         return Ok(None);
@@ -64,9 +64,13 @@ fn whole(reader: Box<dyn BufRead + Send>, context: &FileContext) -> Result<Optio
     element(bytes, context.origin(1)).map(Some)
 }
 
+/// A line and where it stands; `None` for one that is too long.
+type Line = (Origin, Option<Vec<u8>>);
+
+/// A paragraph that is too long, or that has a line which is, is skipped whole.
 fn paragraph(
     lines: &mut LineReader,
-    next: &mut Option<(Origin, Vec<u8>)>,
+    next: &mut Option<Line>,
     context: &FileContext,
 ) -> Result<Option<Element>, DataError> {
     let Some((origin, mut text)) = (match next.take() {
@@ -81,21 +85,30 @@ fn paragraph(
             *next = Some((at, line));
             break;
         }
-        if text.len() + line.len() >= context.max_record_bytes {
-            let limit = context.max_record_bytes;
-            return Err(DataError::RecordTooLong { origin, limit });
-        }
         last = at.line;
-        text.push(b'\n');
-        text.extend_from_slice(&line);
+        text = match (text, line) {
+            (Some(mut text), Some(line)) if text.len() + line.len() < context.max_record_bytes => {
+                text.push(b'\n');
+                text.extend_from_slice(&line);
+                Some(text)
+            }
+            _ => None,
+        };
     }
-    element(text, origin).map(Some)
+    match text {
+        Some(text) => element(text, origin).map(Some),
+        None => Err(context.too_long(origin.line)),
+    }
 }
 
-fn read_line(lines: &mut LineReader) -> Result<Option<(Origin, Vec<u8>)>, DataError> {
+fn read_line(lines: &mut LineReader) -> Result<Option<Line>, DataError> {
     let mut line = Vec::new();
-    let origin = lines.next(&mut line).transpose()?;
-    Ok(origin.map(|origin| (origin, line)))
+    match lines.next(&mut line) {
+        None => Ok(None),
+        Some(Ok(origin)) => Ok(Some((origin, Some(line)))),
+        Some(Err(DataError::RecordTooLong { origin, .. })) => Ok(Some((origin, None))),
+        Some(Err(error)) => Err(error),
+    }
 }
 
 fn element(bytes: Vec<u8>, origin: Origin) -> Result<Element, DataError> {

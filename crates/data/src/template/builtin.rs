@@ -6,6 +6,19 @@ use std::str::FromStr;
 use super::ChatTemplate;
 use crate::error::DataError;
 
+/// The source of a template that refuses tools, which the family's own template leaves out without a word.
+macro_rules! without_tools {
+    ($name:literal) => {
+        concat!(
+            "{%- set template_name = '",
+            $name,
+            "' %}\n",
+            include_str!("builtin/without_tools.jinja"),
+            include_str!(concat!("builtin/", $name, ".jinja"))
+        )
+    };
+}
+
 /// A chat template that comes with this crate, for models that bring none or one without `{% generation %}` tags.
 ///
 /// Each renders what the family's own template renders, and marks as trained what the assistant writes: its text and the
@@ -13,13 +26,18 @@ use crate::error::DataError;
 ///
 /// | name | a turn | conversation |
 /// |---|---|---|
-/// | `chatml` | `<\|im_start\|>role⏎text<\|im_end\|>⏎` | any roles |
+/// | `chatml` | `<\|im_start\|>role⏎text<\|im_end\|>⏎` | any roles, tools |
 /// | `gemma` | `<start_of_turn>role⏎text<end_of_turn>⏎`, the assistant is `model` | user first, in turn, no system |
 /// | `llama2` | `<s>[INST] text [/INST] answer </s>` | system optional, then user first, in turn |
 /// | `llama3` | `<\|start_header_id\|>role<\|end_header_id\|>⏎⏎text<\|eot_id\|>` | any roles |
+/// | `llama3.1` | the same, after a system turn that names the day | any roles, tools |
 /// | `mistral` | `[INST] text [/INST]answer</s> ` | user first, in turn, no system |
 /// | `phi3` | `<\|role\|>⏎text<\|end\|>⏎`, EOS at the end | system, user, assistant |
 /// | `zephyr` | `<\|role\|>⏎text</s>⏎` | system, user, assistant |
+///
+/// ChatML shows tools, calls and their results as Qwen 2.5 and 3 do (`<tools>`, `<tool_call>`, `<tool_response>`), Llama 3.1
+/// as JSON in the first user turn, one call a turn; in both, arguments that are a text stand as they are. The others have no
+/// format for tools: a conversation with tools, calls or results is an error there.
 ///
 /// ```
 /// use burnisher_data::{BuiltinTemplate, ChatTemplate, Message};
@@ -41,6 +59,8 @@ pub enum BuiltinTemplate {
     Llama2,
     /// Llama 3 Instruct.
     Llama3,
+    /// Llama 3.1 Instruct. The day is the variable `date_string`, else `26 Jul 2024`; Llama 3.2 has the present one.
+    Llama31,
     /// Mistral 7B Instruct v0.1.
     Mistral,
     /// Phi-3 Instruct.
@@ -51,16 +71,25 @@ pub enum BuiltinTemplate {
 
 impl BuiltinTemplate {
     /// Every template, by name.
-    pub const ALL: [Self; 7] =
-        [Self::ChatMl, Self::Gemma, Self::Llama2, Self::Llama3, Self::Mistral, Self::Phi3, Self::Zephyr];
+    pub const ALL: [Self; 8] = [
+        Self::ChatMl,
+        Self::Gemma,
+        Self::Llama2,
+        Self::Llama3,
+        Self::Llama31,
+        Self::Mistral,
+        Self::Phi3,
+        Self::Zephyr,
+    ];
 
-    /// The name: `chatml`, `gemma`, `llama2`, `llama3`, `mistral`, `phi3` or `zephyr`.
+    /// The name: `chatml`, `gemma`, `llama2`, `llama3`, `llama3.1`, `mistral`, `phi3` or `zephyr`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ChatMl => "chatml",
             Self::Gemma => "gemma",
             Self::Llama2 => "llama2",
             Self::Llama3 => "llama3",
+            Self::Llama31 => "llama3.1",
             Self::Mistral => "mistral",
             Self::Phi3 => "phi3",
             Self::Zephyr => "zephyr",
@@ -71,12 +100,13 @@ impl BuiltinTemplate {
     pub fn source(self) -> &'static str {
         match self {
             Self::ChatMl => include_str!("builtin/chatml.jinja"),
-            Self::Gemma => include_str!("builtin/gemma.jinja"),
-            Self::Llama2 => include_str!("builtin/llama2.jinja"),
-            Self::Llama3 => include_str!("builtin/llama3.jinja"),
-            Self::Mistral => include_str!("builtin/mistral.jinja"),
-            Self::Phi3 => include_str!("builtin/phi3.jinja"),
-            Self::Zephyr => include_str!("builtin/zephyr.jinja"),
+            Self::Gemma => without_tools!("gemma"),
+            Self::Llama2 => without_tools!("llama2"),
+            Self::Llama3 => without_tools!("llama3"),
+            Self::Llama31 => include_str!("builtin/llama3_1.jinja"),
+            Self::Mistral => without_tools!("mistral"),
+            Self::Phi3 => without_tools!("phi3"),
+            Self::Zephyr => without_tools!("zephyr"),
         }
     }
 
@@ -86,7 +116,7 @@ impl BuiltinTemplate {
             Self::ChatMl => (None, "<|im_end|>"),
             Self::Gemma => (Some("<bos>"), "<eos>"),
             Self::Llama2 | Self::Mistral | Self::Zephyr => (Some("<s>"), "</s>"),
-            Self::Llama3 => (Some("<|begin_of_text|>"), "<|eot_id|>"),
+            Self::Llama3 | Self::Llama31 => (Some("<|begin_of_text|>"), "<|eot_id|>"),
             Self::Phi3 => (Some("<s>"), "<|endoftext|>"),
         }
     }
@@ -97,7 +127,7 @@ impl BuiltinTemplate {
             Self::ChatMl => &["<|im_start|>", "<|im_end|>"],
             Self::Gemma => &["<start_of_turn>", "<end_of_turn>"],
             Self::Llama2 | Self::Mistral => &[],
-            Self::Llama3 => &["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+            Self::Llama3 | Self::Llama31 => &["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
             Self::Phi3 => &["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"],
             // Zephyr's own tokenizer spells its headers in letters.
             Self::Zephyr => &[],
@@ -122,7 +152,7 @@ impl FromStr for BuiltinTemplate {
         found.ok_or_else(|| DataError::InvalidConfig {
             field: "chat template",
             found: format!("{name:?}"),
-            wanted: "chatml, gemma, llama2, llama3, mistral, phi3 or zephyr",
+            wanted: "chatml, gemma, llama2, llama3, llama3.1, mistral, phi3 or zephyr",
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::template::turns;
 use crate::tokenizer::{fixture_tokenizer, read_json, typed};
 
 /// The fixtures' templates that each of ours must agree with, and whether they mark the same text.
-const REFERENCES: [(BuiltinTemplate, &str, bool); 10] = [
+const REFERENCES: [(BuiltinTemplate, &str, bool); 11] = [
     (BuiltinTemplate::ChatMl, "chatml", false),
     (BuiltinTemplate::ChatMl, "chatml_gen", true),
     (BuiltinTemplate::Gemma, "gemma", false),
@@ -22,6 +22,7 @@ const REFERENCES: [(BuiltinTemplate, &str, bool); 10] = [
     (BuiltinTemplate::Llama2, "llama2", false),
     (BuiltinTemplate::Llama3, "llama3", false),
     (BuiltinTemplate::Llama3, "trl_llama3_training", true),
+    (BuiltinTemplate::Llama31, "trl_llama3_1", false),
     (BuiltinTemplate::Mistral, "mistral", false),
     (BuiltinTemplate::Phi3, "trl_phi3_training", false),
     (BuiltinTemplate::Zephyr, "zephyr", false),
@@ -46,8 +47,16 @@ fn builtin_templates_render_as_the_families_do() {
         for case in typed::<Vec<Value>>(&entry["cases"]) {
             let number: usize = typed(&case["conversation"]);
             let what = format!("{name}, conversation {number}, prompt {}", case["add_generation_prompt"]);
-            let found = template
-                .render(&turns(&conversations[number]["messages"]), typed(&case["add_generation_prompt"]));
+            // The other references leave tools out.
+            let tools = match builtin {
+                BuiltinTemplate::Llama31 => typed::<Option<Vec<Value>>>(&conversations[number]["tools"]),
+                _ => None,
+            };
+            let found = template.render_with_tools(
+                &turns(&conversations[number]["messages"]),
+                &tools.unwrap_or_default(),
+                typed(&case["add_generation_prompt"]),
+            );
             if let Some(wanted) = case["error"].as_str() {
                 let error = found.err().map(|error| error.to_string()).unwrap_or_default();
                 assert!(error.contains(wanted.trim_start_matches("TemplateError: ")), "{what}: {error:?}");
@@ -102,7 +111,7 @@ fn written(template: BuiltinTemplate, text: &str, eos: &str) -> String {
         BuiltinTemplate::ChatMl => format!("{text}<|im_end|>"),
         BuiltinTemplate::Gemma => format!("{}<end_of_turn>", text.trim()),
         BuiltinTemplate::Llama2 => format!(" {} {eos}", text.trim()),
-        BuiltinTemplate::Llama3 => format!("{}<|eot_id|>", text.trim()),
+        BuiltinTemplate::Llama3 | BuiltinTemplate::Llama31 => format!("{}<|eot_id|>", text.trim()),
         BuiltinTemplate::Phi3 => format!("{text}<|end|>"),
         _ => format!("{text}{eos}"),
     }

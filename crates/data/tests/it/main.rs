@@ -2,10 +2,13 @@
 
 mod batch;
 mod builtin;
+mod builtin_tools;
 mod card;
+mod card_page;
 mod clean;
 mod clean_edits;
 mod clean_filters;
+mod clean_reference;
 mod decontaminate;
 mod dedup;
 mod encode;
@@ -19,7 +22,10 @@ mod mix;
 mod near_duplicates;
 mod pack;
 mod preview;
+mod rows;
 mod sentencepiece;
+#[cfg(any(feature = "http", feature = "hub"))]
+mod server;
 mod shards;
 mod signature_index;
 mod source;

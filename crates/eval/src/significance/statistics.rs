@@ -134,9 +134,7 @@ impl SegmentStatistics {
 
     /// The sum of the rows, from which the score of the system follows.
     pub fn sums(&self) -> Vec<f64> {
-        let mut sums = vec![0.0; self.width];
-        self.rows().for_each(|row| add(&mut sums, row));
-        sums
+        sum(self.width, self.rows())
     }
 
     /// Number of segments.
@@ -157,30 +155,70 @@ impl SegmentStatistics {
     /// The score of each resample; `indices` holds one after the other.
     pub(super) fn resampled<M: CorpusMetric>(&self, metric: &M, indices: &[u32]) -> Vec<f64> {
         let segments = self.values.len() / self.width;
-        indices
-            .par_chunks(segments)
-            .map(|indices| {
-                let mut sums = vec![0.0; self.width];
-                for index in indices {
-                    add(&mut sums, self.row(*index as usize));
-                }
-                metric.score_of(&sums)
-            })
-            .collect()
+        indices.par_chunks(segments).map(|indices| metric.score_of(&self.sum_at(indices))).collect()
+    }
+
+    /// The sum of the rows at these positions. Where the compiler knows the width, the sums stay in registers: TER's,
+    /// BLEU-4's, and those of chrF, chrF+ and chrF++.
+    fn sum_at(&self, indices: &[u32]) -> Vec<f64> {
+        match self.width {
+            2 => self.fixed_sum_at::<2>(indices),
+            10 => self.fixed_sum_at::<10>(indices),
+            18 => self.fixed_sum_at::<18>(indices),
+            21 => self.fixed_sum_at::<21>(indices),
+            24 => self.fixed_sum_at::<24>(indices),
+            _ => sum(self.width, indices.iter().map(|index| self.row(*index as usize))),
+        }
+    }
+
+    fn fixed_sum_at<const WIDTH: usize>(&self, indices: &[u32]) -> Vec<f64> {
+        let (rows, _) = self.values.as_chunks::<WIDTH>();
+        let sums = indices.iter().fold([0.0; WIDTH], |mut sums, index| {
+            add(&mut sums, &rows[*index as usize]);
+            sums
+        });
+        sums.to_vec()
     }
 
     /// The sum of these rows where `mine`, of those of the other where not.
     pub(super) fn mixed(&self, other: &Self, mine: &[bool]) -> Vec<f64> {
-        let mut sums = vec![0.0; self.width];
-        for (index, mine) in mine.iter().enumerate() {
-            add(&mut sums, if *mine { self.row(index) } else { other.row(index) });
-        }
-        sums
+        let rows = self.rows().zip(other.rows()).zip(mine);
+        sum(self.width, rows.map(|((own, other), mine)| if *mine { own } else { other }))
     }
+}
+
+/// The sum of rows of this width.
+fn sum<'a>(width: usize, rows: impl Iterator<Item = &'a [f64]>) -> Vec<f64> {
+    let mut sums = vec![0.0; width];
+    for row in rows {
+        add(&mut sums, row);
+    }
+    sums
 }
 
 fn add(sums: &mut [f64], row: &[f64]) {
     for (sum, value) in sums.iter_mut().zip(row) {
         *sum += value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_known_width_changes_no_bit(
+            width in prop::sample::select(vec![1usize, 2, 10, 18, 21, 24, 25]),
+            values in prop::collection::vec(-1e6..1e6f64, 250),
+            draws in prop::collection::vec(any::<prop::sample::Index>(), 0..50),
+        ) {
+            let statistics = SegmentStatistics { width, values };
+            let indices: Vec<u32> = draws.iter().map(|draw| draw.index(250 / width) as u32).collect();
+            let rows = indices.iter().map(|index| statistics.row(*index as usize));
+            prop_assert_eq!(statistics.sum_at(&indices), sum(width, rows));
+        }
     }
 }

@@ -1,12 +1,13 @@
-//! Intervals and paired tests against sacrebleu 2.6.0: rows, p-values and signatures exact. Means and half widths
-//! to 1e-4, since sacrebleu adds up and divides in 32 bits.
+//! Intervals and paired tests against sacrebleu 2.6.0: rows, p-values and signatures exact, scores to 1e-9, and so
+//! means and half widths when the score is computed in 32 bits as there.
 
 use burnisher_eval::{
-    BleuConfig, BleuTokenizer, ChrfConfig, CorpusMetric, PairedTestConfig, ResampledScore, SegmentStatistics,
+    BleuConfig, BleuTokenizer, ChrfConfig, CorpusMetric, PairedTestConfig, Pcg64, SegmentStatistics,
     Signature, TerConfig, resampled_score,
 };
 use serde_json::Value;
 
+use crate::single::{Mean, Single, check};
 use crate::{close, corpus, fixture, list, number, text};
 
 /// Calls a function that is generic over the metric with the metric of a name in the fixture.
@@ -86,7 +87,10 @@ fn check_interval<M: CorpusMetric>(
     let (resamples, seed) = (run["n"].as_u64().unwrap() as usize, run["seed"].as_u64().unwrap());
     close(metric.score_of(&statistics.sums()), number(&run["score"]), &what);
     let interval = resampled_score(metric, &statistics, resamples, seed).unwrap();
-    check_resampled(&interval, run, &what);
+    let single = Single(metric);
+    let in_single = resampled_score(&single, &statistics, resamples, seed).unwrap();
+    let drawn = (Mean::Exact, Pcg64::new(seed), resamples);
+    check(&single, &statistics, (in_single, interval), drawn, run, &what);
     assert_eq!(interval.line(metric, &statistics), text(&run["format"]), "{what}");
     let signature = signature(&references).with_bootstrap(resamples).with_seed(seed);
     assert_eq!(signature.to_string(), text(&run["signature"]), "{what}");
@@ -131,20 +135,29 @@ fn check_paired<M: CorpusMetric>(
         other => panic!("test {other}"),
     };
     assert_eq!(signature.with_seed(seed).to_string(), text(&run["signatures"][name]), "{what}");
-    let statistics = |predictions: &[&str]| SegmentStatistics::new(metric, predictions, &references).unwrap();
-    let result = config
-        .with_trials(trials)
-        .with_confidence_resamples(resamples)
-        .with_seed(seed)
-        .run(metric, &statistics(&predictions), &statistics(&others))
-        .unwrap();
+    let rows =
+        [&predictions, &others].map(|texts| SegmentStatistics::new(metric, texts, &references).unwrap());
+    let config = config.with_trials(trials).with_confidence_resamples(resamples).with_seed(seed);
+    let single = Single(metric);
+    let result = config.run(metric, &rows[0], &rows[1]).unwrap();
+    let in_single = config.run(&single, &rows[0], &rows[1]).unwrap();
     assert!(!result.identical);
     assert_eq!(result.p_value, number(&wanted[1]["p"]), "{what}");
-    for (side, wanted) in [(result.baseline, &wanted[0]), (result.system, &wanted[1])] {
+
+    // The baseline's interval is of a fresh generator; the system's comes after the swaps.
+    let mut generators = [Pcg64::new(seed), Pcg64::new(seed)];
+    let resamples = if text(&run["test"]) == "bs" { trials } else { resamples };
+    if text(&run["test"]) == "ar" {
+        generators[1].bools(trials * predictions.len());
+    }
+    let sides = [(result.baseline, in_single.baseline), (result.system, in_single.system)];
+    for (index, ((side, in_single), generator)) in sides.into_iter().zip(generators).enumerate() {
+        let wanted = &wanted[index];
         close(side.score, number(&wanted["score"]), &what);
         assert_eq!(side.resampled.is_some(), wanted["mean"].is_number(), "{what}");
-        if let Some(resampled) = side.resampled {
-            check_resampled(&resampled, wanted, &what);
+        if let (Some(double), Some(got)) = (side.resampled, in_single.resampled) {
+            let drawn = (Mean::ByHalves, generator, resamples);
+            check(&single, &rows[index], (got, double), drawn, wanted, &what);
         }
     }
 }
@@ -165,13 +178,5 @@ fn identical_systems_have_sacrebleus_p_value_and_say_that_they_are_identical() {
         assert!(result.identical, "{name}");
         assert_eq!(result.p_value, number(&data[name][1]["p"]), "{name}");
         close(result.system.score, number(&data[name][1]["score"]), name);
-    }
-}
-
-#[track_caller]
-fn check_resampled(got: &ResampledScore, wanted: &Value, what: &str) {
-    for (got, wanted) in [(got.mean, &wanted["mean"]), (got.half_width, &wanted["ci"])] {
-        let wanted = number(wanted);
-        assert!((got - wanted).abs() <= 1e-4, "{what}: {got} instead of {wanted}");
     }
 }

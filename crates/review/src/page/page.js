@@ -71,15 +71,42 @@
   function offline(data) {
     const key = "burnisher-review:" + data.digest + ":" + data.judge;
     const known = new Map(data.tasks.map((task, place) => [task.task, place]));
+    const whole = (value) => Number.isSafeInteger(value) && value >= 0;
+    function scored([name, sides]) {
+      const criterion = data.study.criteria.find((criterion) => criterion.name === name);
+      const within = (score) => score === null || score === undefined || (Number.isInteger(score) && score >= criterion.min && score <= criterion.max);
+      return criterion && sides && within(sides.left) && within(sides.right);
+    }
+    // Whether a line of a file is what this page could have saved.
+    function fits(line) {
+      const { time_ms, task, verdict, scores, comment, elapsed_ms } = line || {};
+      return (
+        whole(time_ms) &&
+        known.has(task) &&
+        VERDICTS.some(([name]) => name === verdict) &&
+        (scores === undefined || (scores && typeof scores === "object" && Object.entries(scores).every(scored))) &&
+        (comment === undefined || typeof comment === "string") &&
+        (elapsed_ms === undefined || elapsed_ms === null || whole(elapsed_ms))
+      );
+    }
+    const same = ({ time_ms, task, verdict, scores, comment, elapsed_ms }) => ({ time_ms, task, verdict, scores, comment, elapsed_ms });
+    // Every answer once, by time: the later answer to a task counts, wherever it comes from.
+    function merged(first, second) {
+      const all = new Map([...first, ...second].map(same).map((line) => [JSON.stringify(line), line]));
+      return [...all.values()].sort((a, b) => a.time_ms - b.time_ms);
+    }
+    const stored = () => JSON.parse(localStorage.getItem(key) || "[]").filter(fits);
     let lines = [];
     try {
-      lines = JSON.parse(localStorage.getItem(key) || "[]").filter((line) => known.has(line.task));
+      lines = stored();
     } catch {
       say("This browser keeps nothing between visits: save your answers before you close the page.", true);
     }
     const answers = () => new Map(lines.map((line) => [line.task, line]));
     function keep() {
       try {
+        // Another tab may have written meanwhile.
+        lines = merged(stored(), lines);
         localStorage.setItem(key, JSON.stringify(lines));
       } catch {
         say("This browser could not keep the answer: save your answers before you close the page.", true);
@@ -100,7 +127,9 @@
         return view(places.find((place) => !given.has(data.tasks[place].task)));
       },
       judge: async (judgement) => {
-        lines.push({ time_ms: Date.now(), ...judgement });
+        // A clock that was set back must not make the answer before the later one.
+        const before = answers().get(judgement.task);
+        lines.push({ time_ms: Math.max(Date.now(), before ? before.time_ms : 0), ...judgement });
         keep();
         return view();
       },
@@ -113,12 +142,8 @@
         if (!head || head.study !== data.digest || head.judge !== data.judge) {
           throw new Error("This file is of another study or of another judge.");
         }
-        if (!found.every((line) => known.has(line.task) && VERDICTS.some(([verdict]) => verdict === line.verdict))) {
-          throw new Error("This file holds answers to tasks that are not in this page.");
-        }
-        // The later answer to a task counts, whichever file it stands in.
-        const all = new Map([...lines, ...found].map((line) => [JSON.stringify(line), line]));
-        lines = [...all.values()].sort((a, b) => a.time_ms - b.time_ms);
+        if (!found.every(fits)) throw new Error("This file holds answers that do not fit the tasks of this page.");
+        lines = merged(lines, found);
         keep();
         return found.length;
       },
@@ -177,6 +202,7 @@
     const load = async (event) => {
       const [file] = event.target.files;
       if (!file) return;
+      event.target.value = "";
       const count = source.load(await file.text());
       show(await source.next(null));
       say(count + " answers read.");
@@ -345,6 +371,7 @@
   const percent = ({ value, interval }) =>
     value === null ? "–" : (100 * value).toFixed(1) + " % (" + interval.map((bound) => (100 * bound).toFixed(1)).join(" to ") + ")";
   const rating = (found) => (found ? found.value.toFixed(0) + " (" + found.interval.map((bound) => bound.toFixed(0)).join(" to ") + ")" : "–");
+  const METHODS = { wilson: "Wilson, votes", item_bootstrap: "bootstrap, items", wilson_items: "Wilson, items" };
   const decimal = (value) => (value === null ? "–" : value.toFixed(3));
 
   function table(title, head, rows) {
@@ -372,13 +399,13 @@
       ),
       table(
         "Systems",
-        ["rank", "system", "won", "lost", "tied", "both bad", "win rate", "Bradley-Terry", "Elo"],
-        results.systems.map((s) => [s.rank, s.system, s.wins, s.losses, s.ties, s.both_bad, percent(s.win_rate), rating(s.bradley_terry), rating(s.elo)]),
+        ["rank", "system", "won", "lost", "tied", "both bad", "win rate", "interval", "Bradley-Terry", "Elo"],
+        results.systems.map((s) => [s.rank, s.system, s.wins, s.losses, s.ties, s.both_bad, percent(s.win_rate), METHODS[s.win_rate.method], rating(s.bradley_terry), rating(s.elo)]),
       ),
       table(
         "Pairs",
-        ["first", "second", "first won", "second won", "tied", "both bad", "win rate of first"],
-        results.pairs.map((p) => [p.first, p.second, p.first_wins, p.second_wins, p.ties, p.both_bad, percent(p.win_rate)]),
+        ["first", "second", "first won", "second won", "tied", "both bad", "win rate of first", "interval"],
+        results.pairs.map((p) => [p.first, p.second, p.first_wins, p.second_wins, p.ties, p.both_bad, percent(p.win_rate), METHODS[p.win_rate.method]]),
       ),
       table(
         "Criteria",
@@ -390,6 +417,7 @@
         ["judge", "answered", "repeats", "same again", "reversed"],
         results.judges.map((j, i) => [j.judge, j.answered + " of " + j.of, consistency.judges[i].repeats, consistency.judges[i].same, consistency.judges[i].reversed]),
       ),
+      table("Left out", ["judge", "judgements"], results.excluded.map((e) => [e.judge, e.judgements])),
       table("Agreement of judges", ["judge", "judge", "same", "Cohen's kappa"], agreement.judges.map((p) => [p.first, p.second, p.same + " of " + p.shared, decimal(p.cohen_kappa)])),
       table("Together", ["Krippendorff's alpha", "ordinal alpha", "Fleiss' kappa", "left side chosen", "same preference again", "answers changed", "equal outputs not shown"], [
         [decimal(agreement.alpha), decimal(agreement.ordinal_alpha), decimal(agreement.fleiss_kappa), percent(position.left_share), percent(consistency.same), results.changed, results.identical_pairs],

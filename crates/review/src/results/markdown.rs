@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::{Rate, Rating, Results};
+use crate::visible::is_hidden;
 
 impl Results {
     /// The results as Markdown tables, for a report or a terminal.
@@ -14,6 +15,10 @@ impl Results {
              not shown.\n",
             self.comparisons, self.changed, self.identical_pairs
         );
+        for excluded in &self.excluded {
+            let (judge, count) = (line(&excluded.judge), excluded.judgements);
+            let _ = writeln!(text, "Without the {count} judgements of {judge}.\n");
+        }
         self.systems_table(&mut text);
         self.pairs_table(&mut text);
         self.criteria_table(&mut text);
@@ -24,7 +29,18 @@ impl Results {
 
     fn systems_table(&self, text: &mut String) {
         text.push_str("## Systems\n\n");
-        let head = ["rank", "system", "won", "lost", "tied", "both bad", "win rate", "Bradley-Terry", "Elo"];
+        let head = [
+            "rank",
+            "system",
+            "won",
+            "lost",
+            "tied",
+            "both bad",
+            "win rate",
+            "interval",
+            "Bradley-Terry",
+            "Elo",
+        ];
         let rows = self.systems.iter().map(|system| {
             vec![
                 system.rank.map_or_else(none, |rank| rank.to_string()),
@@ -34,6 +50,7 @@ impl Results {
                 system.ties.to_string(),
                 system.both_bad.to_string(),
                 percent(&system.win_rate),
+                method(&system.win_rate),
                 system.bradley_terry.as_ref().map_or_else(none, rating),
                 system.elo.as_ref().map_or_else(none, rating),
             ]
@@ -47,13 +64,23 @@ impl Results {
             );
         }
         text.push_str(
-            "Ties and two bad outputs are half a win. Intervals of ratings come of drawing items.\n\n",
+            "Ties and two bad outputs are half a win. Intervals of ratings come of drawing items; those of win rates \
+             too where items have several votes (bootstrap, items), or are Wilson's.\n\n",
         );
     }
 
     fn pairs_table(&self, text: &mut String) {
         text.push_str("## Pairs\n\n");
-        let head = ["first", "second", "first won", "second won", "tied", "both bad", "win rate of first"];
+        let head = [
+            "first",
+            "second",
+            "first won",
+            "second won",
+            "tied",
+            "both bad",
+            "win rate of first",
+            "interval",
+        ];
         let rows = self.pairs.iter().map(|pair| {
             vec![
                 line(&pair.first),
@@ -63,6 +90,7 @@ impl Results {
                 pair.ties.to_string(),
                 pair.both_bad.to_string(),
                 percent(&pair.win_rate),
+                method(&pair.win_rate),
             ]
         });
         table(text, &head, rows);
@@ -170,7 +198,7 @@ fn table(text: &mut String, head: &[impl Display], rows: impl Iterator<Item = Ve
 fn line(name: &str) -> String {
     let escape = |letter: char| match letter {
         '|' | '\\' | '<' | '`' | '*' | '_' | '[' => format!("\\{letter}"),
-        letter if letter.is_control() => " ".to_owned(),
+        letter if is_hidden(letter) => " ".to_owned(),
         letter => letter.to_string(),
     };
     name.chars().map(escape).collect()
@@ -187,6 +215,10 @@ fn percent(rate: &Rate) -> String {
         }
         _ => none(),
     }
+}
+
+fn method(rate: &Rate) -> String {
+    rate.method.map_or_else(none, |method| method.words().to_owned())
 }
 
 fn rating(rating: &Rating) -> String {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use burnisher_eval::EvalError;
+use burnisher_eval::{BootstrapConfig, EvalError};
 use serde::Serialize;
 
-use super::{Rate, Vote};
+use super::{ItemVotes, Rate, Vote};
 use crate::{ReviewError, Study};
 
 /// Scores that a metric gave to outputs; higher is better (negate a loss).
@@ -60,7 +60,7 @@ pub(super) fn agreement(
     study: &Study,
     votes: &[Vote<'_>],
     metric: &MetricScores,
-    confidence: f64,
+    config: &BootstrapConfig,
 ) -> Result<MetricAgreement, ReviewError> {
     check(study, metric)?;
     let mut people: BTreeMap<(usize, &str, &str), f64> = BTreeMap::new();
@@ -75,9 +75,10 @@ pub(super) fn agreement(
         people_ties: 0,
         both_tie: 0,
         missing: 0,
-        agreement: Rate::new(0.0, 0, confidence),
+        agreement: ItemVotes::default().rate(config)?,
         kendall_tau_b: None,
     };
+    let mut agreement = ItemVotes::default();
     for ((item, first, second), preference) in people {
         let score = |system: &str| metric.scores.get(&(study.items[item].id.clone(), system.to_owned()));
         let count = match (score(first), score(second)) {
@@ -85,15 +86,21 @@ pub(super) fn agreement(
                 (true, true) => &mut result.both_tie,
                 (true, false) => &mut result.metric_ties,
                 (false, true) => &mut result.people_ties,
-                (false, false) if (first > second) == (preference > 0.0) => &mut result.concordant,
-                (false, false) => &mut result.discordant,
+                (false, false) if (first > second) == (preference > 0.0) => {
+                    agreement.add(item, 1.0);
+                    &mut result.concordant
+                }
+                (false, false) => {
+                    agreement.add(item, 0.0);
+                    &mut result.discordant
+                }
             },
             _ => &mut result.missing,
         };
         *count += 1;
     }
     let (same, other) = (result.concordant as f64, result.discordant as f64);
-    result.agreement = Rate::new(same, result.concordant + result.discordant, confidence);
+    result.agreement = agreement.rate(config)?;
     let scale = (same + other + result.metric_ties as f64) * (same + other + result.people_ties as f64);
     result.kendall_tau_b = (scale > 0.0).then(|| (same - other) / scale.sqrt());
     Ok(result)

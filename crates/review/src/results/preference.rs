@@ -7,7 +7,7 @@ use burnisher_eval::{
 };
 use serde::Serialize;
 
-use super::{Outcome, Rate, Vote};
+use super::{ItemVotes, Outcome, Rate, Vote};
 use crate::{ReviewError, Study};
 
 /// Two systems against each other.
@@ -72,10 +72,12 @@ struct Tally {
     losses: usize,
     ties: usize,
     both_bad: usize,
+    points: ItemVotes,
 }
 
 impl Tally {
-    fn add(&mut self, outcome: Outcome) {
+    fn add(&mut self, item: usize, outcome: Outcome) {
+        self.points.add(item, outcome.points());
         *match outcome {
             Outcome::First => &mut self.wins,
             Outcome::Second => &mut self.losses,
@@ -83,27 +85,23 @@ impl Tally {
             Outcome::BothBad => &mut self.both_bad,
         } += 1;
     }
-
-    fn rate(&self, confidence: f64) -> Rate {
-        let halves = self.ties + self.both_bad;
-        let of = self.wins + self.losses + halves;
-        Rate::new(self.wins as f64 + halves as f64 / 2.0, of, confidence)
-    }
 }
 
-pub(super) fn pairs(votes: &[Vote<'_>], confidence: f64) -> Vec<PairResult> {
+pub(super) fn pairs(votes: &[Vote<'_>], config: &BootstrapConfig) -> Result<Vec<PairResult>, ReviewError> {
     let mut tallies: BTreeMap<(&str, &str), Tally> = BTreeMap::new();
     for vote in votes {
-        tallies.entry((vote.first, vote.second)).or_default().add(vote.outcome);
+        tallies.entry((vote.first, vote.second)).or_default().add(vote.item, vote.outcome);
     }
-    let result = |((first, second), tally): ((&str, &str), Tally)| PairResult {
-        first: first.to_owned(),
-        second: second.to_owned(),
-        first_wins: tally.wins,
-        second_wins: tally.losses,
-        ties: tally.ties,
-        both_bad: tally.both_bad,
-        win_rate: tally.rate(confidence),
+    let result = |((first, second), tally): ((&str, &str), Tally)| {
+        Ok(PairResult {
+            first: first.to_owned(),
+            second: second.to_owned(),
+            first_wins: tally.wins,
+            second_wins: tally.losses,
+            ties: tally.ties,
+            both_bad: tally.both_bad,
+            win_rate: tally.points.rate(config)?,
+        })
     };
     tallies.into_iter().map(result).collect()
 }
@@ -116,8 +114,8 @@ pub(super) fn systems(
     let mut tallies: BTreeMap<&str, Tally> =
         study.systems().into_iter().map(|system| (system, Tally::default())).collect();
     for vote in votes {
-        tallies.entry(vote.first).or_default().add(vote.outcome);
-        tallies.entry(vote.second).or_default().add(vote.outcome.reversed());
+        tallies.entry(vote.first).or_default().add(vote.item, vote.outcome);
+        tallies.entry(vote.second).or_default().add(vote.item, vote.outcome.reversed());
     }
     let Ratings { bradley_terry, elo, regularized } = ratings(votes, config)?;
     let result = |(system, tally): (&str, Tally)| {
@@ -125,20 +123,20 @@ pub(super) fn systems(
         let above = |rating: &Rating| {
             bradley_terry.values().filter(|other| other.interval[0] > rating.interval[1]).count()
         };
-        SystemResult {
+        Ok::<_, ReviewError>(SystemResult {
             system: system.to_owned(),
             wins: tally.wins,
             losses: tally.losses,
             ties: tally.ties,
             both_bad: tally.both_bad,
-            win_rate: tally.rate(config.confidence),
+            win_rate: tally.points.rate(config)?,
             bradley_terry: rating.copied(),
             elo: elo.get(system).copied(),
             rank: rating.map(|rating| 1 + above(rating)),
             regularized,
-        }
+        })
     };
-    let mut results: Vec<SystemResult> = tallies.into_iter().map(result).collect();
+    let mut results: Vec<SystemResult> = tallies.into_iter().map(result).collect::<Result<_, _>>()?;
     let key = |result: &SystemResult| result.bradley_terry.map_or(f64::NEG_INFINITY, |rating| rating.value);
     results.sort_by(|one, other| key(other).total_cmp(&key(one)));
     Ok(results)

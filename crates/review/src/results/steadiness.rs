@@ -15,7 +15,7 @@ pub struct PositionBias {
     pub left: usize,
     /// Verdicts for the right output.
     pub right: usize,
-    /// Left among left and right.
+    /// Left among left and right, with Wilson's interval: sides are drawn anew for each judge.
     pub left_share: Rate,
 }
 
@@ -23,7 +23,8 @@ pub struct PositionBias {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Consistency {
-    /// Share of the repeats with the same preference as before; two bad outputs are a tie here.
+    /// Share of the repeats with the same preference as before; two bad outputs are a tie here. With Wilson's
+    /// interval.
     pub same: Rate,
     /// By judge.
     pub judges: Vec<JudgeConsistency>,

@@ -1,6 +1,6 @@
 //! What every request passes: the checks before, the headers and the log of refusals after.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -13,8 +13,8 @@ use axum::{
 
 use super::{
     App,
+    connection::Peer,
     keys::Caller,
-    lock,
     refusal::{Kind, Refusal},
     routes,
 };
@@ -54,23 +54,25 @@ async fn wrong_method() -> Refusal {
 
 async fn door(
     State(app): State<Arc<App>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
+    peer.asked();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = match own(&app.hosts, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        lock(&app.refusals).refused(&peer.to_string(), method.as_str(), &shown(&uri), &refusal);
+        app.refused(peer.address(), method.as_str(), &shown(&uri), &refusal);
     }
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, app.policy.clone());
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    peer.answered();
     response
 }
 

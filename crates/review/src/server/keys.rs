@@ -4,14 +4,14 @@ use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
     hint::black_box,
-    io::Write,
+    io::{Read, Write},
     path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Links;
+use super::{Links, ServeConfig};
 use crate::{
     ReviewError, Study,
     log::{private, sync_folder},
@@ -27,11 +27,13 @@ pub(super) enum Caller {
 }
 
 /// The tokens of a study, compared by their hashes.
-#[derive(Debug)]
 pub(super) struct Keys {
-    judges: Vec<String>,
+    /// Name and token of those who are let in.
+    judges: Vec<(String, String)>,
     owner: String,
     hashes: Vec<([u8; 32], Caller)>,
+    /// All tokens known, those of judges who are not let in any more among them.
+    secrets: Vec<String>,
 }
 
 /// The file of drawn tokens.
@@ -44,9 +46,12 @@ struct Drawn {
 
 impl Keys {
     /// The tokens of the study, and from the file, or drawn into it, those that it does not give.
-    pub(super) fn open(study: &Study, path: &Path) -> Result<Self, ReviewError> {
-        let mut drawn: Drawn = match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| ReviewError::Json {
+    ///
+    /// A judge who comes back after having been left out gets the link of before.
+    pub(super) fn open(study: &Study, config: &ServeConfig, path: &Path) -> Result<Self, ReviewError> {
+        let mut drawn: Drawn = match read_private(path) {
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(bytes)) => serde_json::from_slice(&bytes).map_err(|source| ReviewError::Json {
                 path: path.to_owned(),
                 line: source.line(),
                 source,
@@ -58,10 +63,14 @@ impl Keys {
         let options = &study.options;
         let owner = options.owner_token.clone();
         let owner = owner.unwrap_or_else(|| drawn.owner.get_or_insert_with(random_token).clone());
-        let judges: Vec<String> = (options.judges.iter())
-            .map(|judge| match &judge.token {
-                Some(token) => token.clone(),
-                None => drawn.judges.entry(judge.name.clone()).or_insert_with(random_token).clone(),
+        let let_in = options.judges.iter().enumerate().filter(|(_, judge)| config.lets_in(&judge.name));
+        let judges: Vec<(usize, String, String)> = let_in
+            .map(|(number, judge)| {
+                let token = match &judge.token {
+                    Some(token) => token.clone(),
+                    None => drawn.judges.entry(judge.name.clone()).or_insert_with(random_token).clone(),
+                };
+                (number, judge.name.clone(), token)
             })
             .collect();
         if serde_json::to_string(&drawn).unwrap_or_default() != before {
@@ -69,11 +78,19 @@ impl Keys {
         }
         let mut hashes: Vec<_> = judges
             .iter()
-            .enumerate()
-            .map(|(judge, token)| (Sha256::digest(token).into(), Caller::Judge(judge)))
+            .map(|(judge, _, token)| (Sha256::digest(token).into(), Caller::Judge(*judge)))
             .collect();
         hashes.push((Sha256::digest(&owner).into(), Caller::Owner));
-        Ok(Self { judges, owner, hashes })
+        let given = options.judges.iter().filter_map(|judge| judge.token.clone());
+        let secrets = given.chain([owner.clone()]).chain(drawn.owner).chain(drawn.judges.into_values());
+        let secrets = secrets.collect();
+        let judges = judges.into_iter().map(|(_, name, token)| (name, token)).collect();
+        Ok(Self { judges, owner, hashes, secrets })
+    }
+
+    /// A text with every known token cut out. A link with its `#` forgotten is such a text.
+    pub(super) fn without_tokens(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[token]"))
     }
 
     /// Whose token this is. Every known token is compared whole, by hash, whatever the answer: the time taken tells
@@ -90,13 +107,10 @@ impl Keys {
         caller
     }
 
-    pub(super) fn links(&self, study: &Study, host: &str) -> Links {
+    pub(super) fn links(&self, host: &str) -> Links {
         let link = |token: &str| format!("http://{host}/#{token}");
-        let names = study.options.judges.iter().map(|judge| judge.name.clone());
-        Links {
-            judges: names.zip(self.judges.iter().map(|token| link(token))).collect(),
-            owner: link(&self.owner),
-        }
+        let judges = self.judges.iter().map(|(name, token)| (name.clone(), link(token)));
+        Links { judges: judges.collect(), owner: link(&self.owner) }
     }
 }
 
@@ -105,12 +119,31 @@ fn random_token() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
+/// A file that only its owner can read: in a folder that others can write, it could hold tokens that they know.
+fn read_private(path: &Path) -> std::io::Result<Result<Vec<u8>, ReviewError>> {
+    let mut file = fs::File::open(path)?;
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions()) & 0o777;
+        if mode & 0o077 != 0 {
+            return Ok(Err(ReviewError::OpenToOthers { path: path.to_owned(), mode }));
+        }
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Ok(bytes))
+}
+
 /// Beside, then renamed: a half-written file of tokens would lock everybody out.
 fn save(path: &Path, drawn: &Drawn) -> Result<(), ReviewError> {
     let beside = path.with_extension("json.new");
     let write = || {
+        // What a killed process left, or what somebody else put there to be written through.
+        if fs::symlink_metadata(&beside).is_ok() {
+            fs::remove_file(&beside)?;
+        }
         let mut options = OpenOptions::new();
-        let mut file = private(options.write(true).create(true).truncate(true)).open(&beside)?;
+        let mut file = private(options.write(true).create_new(true)).open(&beside)?;
         file.write_all(&serde_json::to_vec_pretty(drawn)?)?;
         file.sync_all()?;
         fs::rename(&beside, path)

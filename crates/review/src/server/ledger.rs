@@ -28,7 +28,7 @@ impl Ledger {
     pub(super) fn open(
         path: PathBuf,
         study: &Study,
-        plan: &Plan,
+        plan: &mut Plan,
     ) -> Result<(Self, Option<String>), ReviewError> {
         let (log, mut contents) = JudgementLog::open(path, study, plan)?;
         let (latest, changed) = contents.latest(plan);
@@ -36,8 +36,11 @@ impl Ledger {
         Ok((Self { log, contents, latest, changed }, torn))
     }
 
-    /// Writes a judgement; it counts once it is on the disk.
-    pub(super) fn add(&mut self, judge: usize, place: usize, record: Record) -> Result<(), ReviewError> {
+    /// Writes a judgement; it counts once it is on the disk. It is later than the answer before whatever the clock says.
+    pub(super) fn add(&mut self, judge: usize, place: usize, mut record: Record) -> Result<(), ReviewError> {
+        if let Some(before) = self.answer(judge, place) {
+            record.time_ms = record.time_ms.max(before.time_ms);
+        }
         self.log.append(&record)?;
         let number = self.contents.records.len();
         self.contents.records.push(record);

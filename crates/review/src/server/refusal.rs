@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Seek, SeekFrom, Write},
+    net::SocketAddr,
     path::PathBuf,
 };
 
@@ -14,12 +15,14 @@ use axum::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{ReviewError, judgement::now_ms, log::private};
+use crate::{ReviewError, judgement::now_ms, log::private, visible::visible};
 
 /// The log of refusals ends here, so that nobody fills the disk by asking.
 const SIZE_LIMIT: u64 = 16 * 1024 * 1024;
 /// Characters of a foreign text that are kept.
 const TEXT_LIMIT: usize = 200;
+/// Characters of a torn line that are kept: a whole judgement, or nearly.
+const TORN_LIMIT: usize = 20_000;
 
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -43,6 +46,8 @@ pub(super) enum Kind {
     MediaType,
     /// Too long, too slow or cut off.
     Body,
+    /// A head that does not end, or a client that does not take its answer.
+    Slow,
     /// A body that is no judgement.
     Json,
     /// A task that is not the judge's.
@@ -101,7 +106,7 @@ pub(super) struct RefusalLog {
 #[derive(Serialize)]
 struct Line<'a> {
     time_ms: u64,
-    peer: String,
+    peer: SocketAddr,
     method: &'a str,
     path: &'a str,
     status: u16,
@@ -131,13 +136,12 @@ impl RefusalLog {
         Ok(Self { file, size })
     }
 
-    pub(super) fn refused(&mut self, peer: &str, method: &str, path: &str, refusal: &Refusal) {
-        let path: String = path.chars().take(TEXT_LIMIT).collect();
-        let detail: String = refusal.detail.chars().take(TEXT_LIMIT).collect();
+    pub(super) fn refused(&mut self, peer: SocketAddr, method: &str, path: &str, refusal: &Refusal) {
+        let [method, path, detail] = [method, path, &refusal.detail].map(|text| visible(text, TEXT_LIMIT));
         let line = Line {
             time_ms: now_ms(),
-            peer: peer.to_owned(),
-            method,
+            peer,
+            method: &method,
             path: &path,
             status: refusal.status.as_u16(),
             kind: refusal.kind,
@@ -147,7 +151,8 @@ impl RefusalLog {
     }
 
     pub(super) fn torn(&mut self, line: &str) {
-        self.write(serde_json::to_vec(&json!({ "time_ms": now_ms(), "kind": "torn", "detail": line })));
+        let detail = visible(line, TORN_LIMIT);
+        self.write(serde_json::to_vec(&json!({ "time_ms": now_ms(), "kind": "torn", "detail": detail })));
     }
 
     /// A failing write is let go: refusing must go on when the disk is full.

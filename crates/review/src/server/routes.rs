@@ -1,10 +1,10 @@
 //! The requests that the page makes.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::{Bytes, to_bytes},
+    body::{Body, Bytes, HttpBody},
     extract::{Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Response},
@@ -20,15 +20,13 @@ use super::{
     refusal::{Kind, Refusal},
 };
 use crate::{
-    Judgement, Origin, Results, ResultsConfig,
+    Judgement, Origin, Results,
     judgement::now_ms,
     preference_pairs,
     view::{StudyView, TaskView},
 };
 
-/// How long a body may take.
-const BODY_TIME: Duration = Duration::from_secs(10);
-/// A body is read to this many times its limit before it is refused, so that a browser reads the refusal.
+/// A body is read, but not kept, to this many times its limit before it is refused, so that a browser reads the refusal.
 const OVERRUN: usize = 16;
 
 type Reply = Result<Response, Refusal>;
@@ -76,7 +74,7 @@ pub(super) async fn page(State(app): State<Arc<App>>) -> Html<Bytes> {
 pub(super) async fn session(State(app): State<Arc<App>>, caller: Caller) -> Reply {
     let (role, name) = match caller {
         Caller::Owner => ("owner", ""),
-        Caller::Judge(judge) => ("judge", app.study.options.judges[judge].name.as_str()),
+        Caller::Judge(judge) => ("judge", app.plan.judges().nth(judge).unwrap_or_default()),
     };
     let study = StudyView::new(&app.study);
     Ok(Json(json!({ "role": role, "name": name, "study": json_value(study)? })).into_response())
@@ -129,7 +127,7 @@ pub(super) async fn judgement(
         let detail = format!("found the type `{media}`, wanted application/json");
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Kind::MediaType, detail));
     }
-    let body = read(request, app.body_limit).await?;
+    let body = read(request.into_body(), app.body_limit, app.patience).await?;
     let judgement: Judgement = serde_json::from_slice(&body)
         .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, Kind::Json, error.to_string()))?;
     let reply = with_ledger(app, move |app, ledger| {
@@ -140,17 +138,27 @@ pub(super) async fn judgement(
     Ok(Json(reply.await?).into_response())
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, Refusal> {
-    let too_long = || {
-        let detail = format!("found a body above {limit} bytes");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, Kind::Body, detail)
+async fn read(mut body: Body, limit: usize, patience: Duration) -> Result<Vec<u8>, Refusal> {
+    let refuse = |status, detail: String| Refusal::new(status, Kind::Body, detail);
+    let reading = async {
+        let (mut bytes, mut length) = (Vec::new(), 0);
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let cut = |_| refuse(StatusCode::BAD_REQUEST, "the body was cut off".to_owned());
+            let Ok(data) = frame.map_err(cut)?.into_data() else { continue };
+            length += data.len();
+            if length <= limit {
+                bytes.extend_from_slice(&data);
+            } else if length > limit.saturating_mul(OVERRUN) {
+                break;
+            }
+        }
+        if length > limit {
+            return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("found a body above {limit} bytes")));
+        }
+        Ok(bytes)
     };
-    let body = to_bytes(request.into_body(), limit.saturating_mul(OVERRUN));
-    match tokio::time::timeout(BODY_TIME, body).await {
-        Ok(Ok(body)) if body.len() <= limit => Ok(body),
-        Ok(_) => Err(too_long()),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, Kind::Body, "the body took too long")),
-    }
+    let slow = |_| refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long".to_owned());
+    tokio::time::timeout(patience, reading).await.map_err(slow)?
 }
 
 pub(super) async fn progress(State(app): State<Arc<App>>, caller: Caller) -> Reply {
@@ -172,7 +180,7 @@ pub(super) async fn results(State(app): State<Arc<App>>, caller: Caller) -> Repl
     let work = move || {
         // Copied, so that judges do not wait for a bootstrap.
         let contents = lock(&app.ledger).contents().clone();
-        let results = Results::new(&app.study, &app.plan, &contents, &ResultsConfig::default())?;
+        let results = Results::new(&app.study, &app.plan, &contents, &app.counting)?;
         json_value(json!({ "markdown": results.to_markdown(), "results": json_value(&results)? }))
     };
     let reply = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(internal(error)))?;
@@ -209,7 +217,7 @@ pub(super) async fn export(
                 ledger.contents().records.iter().map(json_value).collect::<Result<_, _>>()?
             }
             Format::Preferences => {
-                let export = preference_pairs(&app.study, &app.plan, ledger.contents());
+                let export = preference_pairs(&app.study, &app.counted, ledger.contents());
                 export.pairs.iter().map(json_value).collect::<Result<_, _>>()?
             }
         };

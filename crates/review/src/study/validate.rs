@@ -28,7 +28,7 @@ impl Study {
                 return Err(ReviewError::study(place(), found, "the outputs of at least two systems"));
             }
             for system in item.outputs.keys() {
-                name(&place(), system)?;
+                check_name(&place(), system)?;
             }
         }
         unique("criteria", "name", self.criteria.iter().map(|criterion| criterion.name.as_str()))?;
@@ -78,7 +78,8 @@ impl Criterion {
     }
 }
 
-fn name(place: &str, name: &str) -> Result<(), ReviewError> {
+/// Refuses what is no name of a judge, criterion, system or item.
+pub(crate) fn check_name(place: &str, name: &str) -> Result<(), ReviewError> {
     if name.trim().is_empty() || name.len() > NAME_LIMIT || name.chars().any(char::is_control) {
         let found = format!("{:?}", name.chars().take(40).collect::<String>());
         return Err(ReviewError::study(place, found, "a name of 1 to 200 bytes without control characters"));
@@ -89,7 +90,7 @@ fn name(place: &str, name: &str) -> Result<(), ReviewError> {
 fn unique<'a>(place: &str, what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), ReviewError> {
     let mut seen = HashSet::new();
     for found in names {
-        name(place, found)?;
+        check_name(place, found)?;
         if !seen.insert(found) {
             return Err(ReviewError::study(place, format!("the {what} `{found}` twice"), "each once"));
         }

@@ -213,52 +213,177 @@ fn hostile_texts_and_required_scores_in_the_browser() {
     );
 }
 
+/// What the button saves, caught before it becomes a file.
+fn save(page: &Page<'_>) -> String {
+    page.eval("URL.createObjectURL = (blob) => { window.saved = blob.text(); return 'data:,'; }, 0");
+    page.click("#save");
+    page.eval("window.saved").as_str().expect("a text").to_owned()
+}
+
+/// Chooses a file with this text.
+fn load(page: &Page<'_>, text: &str) {
+    page.eval(&format!(
+        "(() => {{ const files = new DataTransfer(); files.items.add(new File([{}], 'saved.jsonl')); \
+         const input = document.querySelector('#load'); input.files = files.files; \
+         input.dispatchEvent(new Event('change')); return 0; }})()",
+        json!(text)
+    ));
+}
+
+fn wait_count(page: &Page<'_>, count: usize) {
+    wait(page, &format!("document.querySelector('#count').textContent === '{count} of 10'"));
+}
+
+/// Two judges with pages in files: closed and opened again, saved, read into a fresh page, saved there too. Both files
+/// give the log the results that the server would have.
 #[test]
-fn an_offline_page_keeps_saves_and_reads_answers() {
+fn offline_pages_save_and_read_answers_that_give_the_same_results() {
+    let Some(browser) = Browser::launch() else { return };
+    let (study, dir) = (study(10), tempfile::tempdir().expect("a folder"));
+    let logs = ["first.jsonl", "second.jsonl"].map(|name| dir.path().join(name));
+    for (token, name) in [(ADA, "Ada"), (BOB, "Bob")] {
+        let file = dir.path().join(format!("{name}.html"));
+        fs::write(&file, offline_page(&study, name).expect("a page")).expect("writes");
+        let page = browser.page();
+        page.open(&file);
+        for number in 0..6 {
+            judge(&page, token, number);
+        }
+        let half = save(&page);
+        // Answers are there after closing the page.
+        let page = browser.page();
+        page.open(&file);
+        wait_count(&page, 6);
+        for number in 6..10 {
+            judge(&page, token, number);
+        }
+        wait(&page, "document.querySelector('.done') !== null");
+        // The last answer changed, and back again.
+        let last = page.eval(&format!(
+            "JSON.parse(localStorage[Object.keys(localStorage).find((key) => key.endsWith(':{name}'))]).at(-1).verdict"
+        ));
+        for key in [
+            "0",
+            if last == "left" {
+                "1"
+            } else if last == "right" {
+                "2"
+            } else {
+                "x"
+            },
+        ] {
+            page.press("u");
+            wait(&page, "document.querySelector('#left .text') !== null");
+            page.press(key);
+            wait(&page, "document.querySelector('.done') !== null");
+        }
+        let first = save(&page);
+        assert_eq!(first.lines().count(), 1 + 12);
+
+        // A fresh page with an empty storage reads half of the answers, then all; files that do not fit change nothing.
+        page.eval("localStorage.clear(), 0");
+        let page = browser.page();
+        page.open(&file);
+        wait_count(&page, 0);
+        load(&page, &half);
+        wait_count(&page, 6);
+        let foreign = first.replacen(&format!("\"judge\":\"{name}\""), "\"judge\":\"Eve\"", 1);
+        let misfits = [
+            foreign,
+            first.replacen("\"verdict\":\"", "\"verdict\":\"<img>", 1),
+            first.replacen("\"time_ms\":", "\"time_ms\":-", 1),
+            first.replacen("\"scores\":{}", "\"scores\":{\"fluency\":{\"left\":9,\"right\":1}}", 1),
+            first[..first.len() - 10].to_owned(),
+        ];
+        for misfit in misfits {
+            page.eval("document.querySelector('#message').hidden = true, 0");
+            load(&page, &misfit);
+            wait(&page, "!document.querySelector('#message').hidden");
+            assert!(page.eval("document.querySelector('#message').className") == "bad", "{misfit}");
+            wait_count(&page, 6);
+        }
+        load(&page, &first);
+        wait_count(&page, 10);
+        wait(&page, "document.querySelector('.done') !== null");
+        // In the storage too, and in what the fresh page saves.
+        let page = browser.page();
+        page.open(&file);
+        wait_count(&page, 10);
+        let second = save(&page);
+        assert_eq!(second, first);
+        check_quiet(&page, &["file://", "data:"]);
+        for (log, saved) in logs.iter().zip([first, half + &second[second.find('\n').unwrap_or(0) + 1..]]) {
+            let file = dir.path().join("saved.jsonl");
+            fs::write(&file, saved).expect("writes");
+            let report = import(&study, log, &file).expect("imports");
+            assert_eq!((report.judge.as_str(), report.new, report.superseded), (name, 12, 2), "{report}");
+            assert_eq!(
+                (report.refused, import(&study, log, &file).expect("imports").new),
+                (0, 0),
+                "{report}"
+            );
+        }
+    }
+    let results = logs.map(|log| Results::from_log(&study, log, &ResultsConfig::new()).expect("counts"));
+    let [first, second] = &results;
+    assert_eq!(first.to_json().expect("JSON"), second.to_json().expect("JSON"));
+    let served =
+        json!({ "results": serde_json::to_value(first).expect("JSON"), "markdown": first.to_markdown() });
+    check_results(&served, 4);
+}
+
+#[test]
+fn two_tabs_of_an_offline_page_keep_each_other_s_answers() {
     let Some(browser) = Browser::launch() else { return };
     let (study, dir) = (study(10), tempfile::tempdir().expect("a folder"));
     let file = dir.path().join("ada.html");
     fs::write(&file, offline_page(&study, "Ada").expect("a page")).expect("writes");
+    let tabs = [browser.page(), browser.page()];
+    for tab in &tabs {
+        tab.open(&file);
+        wait_count(tab, 0);
+    }
+    judge(&tabs[0], ADA, 0);
+    tabs[1].press("s");
+    wait(&tabs[1], "document.querySelector('main').dataset.task === '1'");
+    tabs[1].press("0");
+    wait_count(&tabs[1], 2);
     let page = browser.page();
     page.open(&file);
-    for number in 0..6 {
-        judge(&page, ADA, number);
-    }
-    // Answers are there after closing the page.
-    let page = browser.page();
-    page.open(&file);
-    wait(&page, "document.querySelector('#count').textContent === '6 of 10'");
-    for number in 6..10 {
-        judge(&page, ADA, number);
-    }
-    wait(&page, "document.querySelector('.done') !== null");
-    // What the button saves, caught before it becomes a file.
-    page.eval("URL.createObjectURL = (blob) => { window.saved = blob.text(); return 'data:,'; }, 0");
-    page.click("#save");
-    let saved = page.eval("window.saved").as_str().expect("a text").to_owned();
-    let answers = dir.path().join("ada.jsonl");
-    fs::write(&answers, &saved).expect("writes");
-    let imported = import(&study, &answers).expect("imports");
-    assert_eq!(imported.records.len(), 10);
-    let plan = burnisher_review::Plan::new(&study).expect("a plan");
-    let log = dir.path().join("log.jsonl");
-    let (mut open, _) = burnisher_review::JudgementLog::open(&log, &study, &plan).expect("opens");
-    open.append_all(&imported.records).expect("writes");
-    let results = Results::from_log(&study, &log, &ResultsConfig::new()).expect("counts");
-    let pair = &results.pairs[0];
-    assert_eq!((pair.first_wins, pair.second_wins, pair.ties, pair.both_bad), (2, 6, 0, 2));
+    wait_count(&page, 2);
+}
 
-    // Into an empty storage they come back from the file.
-    page.eval("localStorage.clear(), 0");
+/// A line of a megabyte without a space, marks that reorder text, and a flood of combining marks and line feeds.
+#[test]
+fn texts_that_would_break_a_page_stay_in_their_place() {
+    let Some(browser) = Browser::launch() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut study = study(1);
+    let item = &mut study.items[0];
+    item.prompt = "\u{202e}\u{2067}evil".to_owned();
+    let texts =
+        ["x".repeat(1 << 20), format!("\u{202e}gpj.exe{}{}", "a\u{301}".repeat(5_000), "\n".repeat(2_000))];
+    for (output, text) in item.outputs.values_mut().zip(&texts) {
+        output.clone_from(text);
+    }
+    let server = Running::start(study, &dir.path().join("log.jsonl"));
     let page = browser.page();
-    page.open(&file);
-    wait(&page, "document.querySelector('#count').textContent === '0 of 10'");
-    page.eval(&format!(
-        "(() => {{ const files = new DataTransfer(); files.items.add(new File([{}], 'ada.jsonl')); \
-         const input = document.querySelector('#load'); input.files = files.files; \
-         input.dispatchEvent(new Event('change')); return 0; }})()",
-        json!(saved)
-    ));
-    wait(&page, "document.querySelector('#count').textContent === '10 of 10'");
-    check_quiet(&page, &["file://", "data:"]);
+    page.open(format!("http://{}/#{ADA}", server.address));
+    wait(&page, "document.querySelector('#left .text') !== null");
+    let mut shown = ["#left .text", "#right .text"].map(|side| text(&page, side));
+    shown.sort();
+    let mut wanted = texts.clone();
+    wanted.sort();
+    assert!(shown == wanted, "the texts are not whole");
+    // Nothing sideways, the buttons in sight, and no text that reorders what stands beside it.
+    assert_eq!(page.eval("document.documentElement.scrollWidth <= window.innerWidth"), true);
+    let seen = "(() => { const box = document.querySelector('#tie').getBoundingClientRect(); \
+                return box.top >= 0 && box.bottom <= window.innerHeight; })()";
+    assert_eq!(page.eval(seen), true);
+    let apart = "[...document.querySelectorAll('.text')].every((text) => \
+                 ['isolate', 'plaintext', 'isolate-override'].includes(getComputedStyle(text).unicodeBidi))";
+    assert_eq!(page.eval(apart), true);
+    page.press("0");
+    wait(&page, "document.querySelector('.done') !== null");
+    check_quiet(&page, &[&format!("http://{}/", server.address), "data:"]);
 }

@@ -3,11 +3,14 @@
 mod browser;
 mod client;
 mod hostile;
+mod judges;
 mod kill;
 mod log;
 mod offline;
 mod plan;
 mod results;
+mod secrets;
+mod slow;
 mod study;
 
 use std::{net::SocketAddr, path::Path};
@@ -47,9 +50,13 @@ struct Running {
 
 impl Running {
     fn start(study: Study, log: &Path) -> Self {
+        Self::start_with(study, ServeConfig::new(log))
+    }
+
+    fn start_with(study: Study, config: ServeConfig) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let server = runtime.block_on(Server::bind(study, ServeConfig::new(log))).expect("the server starts");
+        let server = runtime.block_on(Server::bind(study, config)).expect("the server starts");
         let (address, links) = (server.address().expect("an address"), server.links().clone());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let stopped = async {

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use burnisher_eval::BootstrapConfig;
+use burnisher_eval::{BootstrapConfig, mean_interval};
 use burnisher_review::{
-    Item, Judge, Judgement, LogContents, MetricScores, Origin, Plan, Results, ResultsConfig, Showing, Study,
-    StudyOptions, Task, Verdict, preference_pairs,
+    IntervalKind, Item, Judge, Judgement, LogContents, MetricScores, Origin, Plan, Results, ResultsConfig,
+    Showing, Study, StudyOptions, Task, Verdict, preference_pairs,
 };
 use serde_json::Value;
 
@@ -216,4 +216,77 @@ fn criteria_have_means_by_system() {
         .collect();
     assert_eq!(found, [("a", 4, 1.5), ("b", 4, 10.0)]);
     assert_eq!(results.criteria[1].mean.interval, [10.0, 10.0]);
+}
+
+/// Seven of twelve items for `b`, two ties.
+fn mixed(task: &Task) -> Verdict {
+    match task.item {
+        0..7 => prefer(task, "b"),
+        7..9 => Verdict::Tie,
+        _ => prefer(task, "a"),
+    }
+}
+
+#[test]
+fn votes_on_one_item_do_not_narrow_the_interval_of_a_win_rate() {
+    let config = ResultsConfig::new();
+    let by = |judges: usize| {
+        let found = results(&study(12, &["a", "b"], judges, 0.0), |_, task| Some(mixed(task)), &config);
+        assert!(found.systems[0].system == "b" && found.systems[0].win_rate.value == Some(8.0 / 12.0));
+        // The other system mirrors it, and so does the pair.
+        assert_eq!(found.pairs[0].win_rate.method, found.systems[0].win_rate.method);
+        assert_eq!(found.pairs[0].win_rate, found.systems[1].win_rate);
+        found
+    };
+    // One vote an item: Wilson's, on twelve votes.
+    let one = by(1);
+    assert_eq!(one.systems[0].win_rate.method, Some(IntervalKind::Wilson));
+    assert!(one.to_markdown().contains(" | Wilson, votes | "), "{}", one.to_markdown());
+    // Judges who always agree add nothing: the interval is that of drawing twelve items, whatever their number.
+    let points: Vec<f64> = (0..12)
+        .map(|item| {
+            if item < 7 {
+                1.0
+            } else if item < 9 {
+                0.5
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    let wanted = mean_interval(&points, &config.bootstrap).expect("counts").interval;
+    for judges in [2, 3, 7] {
+        let found = by(judges);
+        let rate = found.systems[0].win_rate;
+        assert_eq!((rate.method, rate.of), (Some(IntervalKind::ItemBootstrap), 12 * judges));
+        let [low, high] = rate.interval.expect("not of nothing");
+        assert!((low - wanted[0]).abs() < 1e-12 && (high - wanted[1]).abs() < 1e-12, "{rate:?} {wanted:?}");
+        assert!(found.to_markdown().contains(" | bootstrap, items | "), "{}", found.to_markdown());
+        assert!(found.to_json().expect("JSON").contains("\"method\": \"item_bootstrap\""));
+    }
+    // What seven judges would have got by Wilson's: 84 independent votes.
+    assert!(wanted[1] - wanted[0] > 0.4, "{wanted:?}");
+}
+
+#[test]
+fn intervals_of_judges_who_all_say_the_same_have_a_width() {
+    let by = |judges: usize| {
+        let say = |_: usize, task: &Task| Some(prefer(task, "b"));
+        let found = results(&study(10, &["a", "b"], judges, 0.0), say, &ResultsConfig::new());
+        found.systems[0].win_rate
+    };
+    let (one, three) = (by(1), by(3));
+    assert_eq!((one.method, one.of), (Some(IntervalKind::Wilson), 10));
+    assert_eq!((three.method, three.of, three.value), (Some(IntervalKind::WilsonItems), 30, Some(1.0)));
+    assert_eq!(one.interval, three.interval);
+}
+
+#[test]
+fn several_pairs_of_an_item_hang_together_too() {
+    let say = |_: usize, task: &Task| Some(if task.item < 5 { prefer(task, "c") } else { Verdict::Tie });
+    let found = results(&study(9, &["a", "b", "c"], 1, 0.0), say, &ResultsConfig::new());
+    let kinds: Vec<_> = found.systems.iter().map(|system| system.win_rate.method).collect();
+    assert_eq!(found.systems[0].system, "c");
+    assert_eq!(kinds[0], Some(IntervalKind::ItemBootstrap));
+    assert!(found.pairs.iter().all(|pair| pair.win_rate.method == Some(IntervalKind::Wilson)));
 }

@@ -94,7 +94,8 @@ impl LineFinder {
     }
 
     fn is_boilerplate(&self, line: &str) -> bool {
-        let is_short = || line.len() <= self.max_characters || line.chars().count() <= self.max_characters;
+        let most = self.max_characters;
+        let is_short = || line.len() <= most || (line.len() / 4 <= most && line.chars().count() <= most);
         self.patterns.iter().any(|pattern| pattern.is_match(line))
             || (is_short() && self.phrases.is_match(line))
     }

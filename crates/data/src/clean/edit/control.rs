@@ -1,3 +1,4 @@
+use crate::clean::blocks::{any, wide_runs};
 use crate::clean::rule::{Rule, Scratch};
 use crate::clean::settings::settings;
 
@@ -32,15 +33,16 @@ impl Rule for ControlCharacters {
     }
 
     fn edit(&self, text: &str, _scratch: &mut Scratch) -> Option<String> {
-        let is_suspect = |b: u8| ((b < 0x20) & (b != b'\n') & (b != b'\t')) | (b >= 0x7f);
-        let has_suspect = |block: &[u8]| block.iter().fold(0, |any, b| any | u8::from(is_suspect(*b))) > 0;
-        if !text.as_bytes().chunks(64).any(has_suspect) {
-            return None;
-        }
-        let first = text.char_indices().find(|(_, c)| self.removes(*c) || self.is_stray(*c))?.0;
+        let is_control = |b: u8| ((b < 0x20) & (b != b'\n') & (b != b'\t')) | (b == 0x7f);
+        let is_wanted = |c| self.removes(c) || self.is_stray(c);
+        let has_any =
+            any(text.as_bytes(), is_control) || wide_runs(text).any(|run| run.chars().any(is_wanted));
+        if has_any { self.edit_reference(text) } else { None }
+    }
+
+    fn edit_reference(&self, text: &str) -> Option<String> {
         let mut out = String::with_capacity(text.len());
-        out.push_str(&text[..first]);
-        let mut rest = text[first..].chars().peekable();
+        let mut rest = text.chars().peekable();
         while let Some(c) = rest.next() {
             let next = rest.peek().copied();
             if c == '\r' {

@@ -1,5 +1,6 @@
 use encoding_rs::WINDOWS_1252;
 
+use crate::clean::blocks::any;
 use crate::clean::rule::{Rule, Scratch};
 use crate::clean::settings::settings;
 
@@ -23,14 +24,24 @@ impl Rule for Mojibake {
         }
         current
     }
+
+    fn edit_reference(&self, text: &str) -> Option<String> {
+        let mut current: Option<String> = None;
+        while let Some(new) = repair_runs(current.as_deref().unwrap_or(text)) {
+            current = Some(new);
+        }
+        current
+    }
 }
 
-/// One round of repair, run by run of characters beyond ASCII; `None` if nothing is better.
+/// One round of repair; `None` if nothing is better.
 fn repair(text: &str) -> Option<String> {
-    // Every damaged character begins with what the bytes C2 to F4 look like.
-    if text.is_ascii() || !text.chars().any(|c| matches!(c, '\u{c2}'..='\u{f4}')) {
-        return None;
-    }
+    // Every damaged character begins with what the bytes C2 to F4 look like: U+00C2 to U+00F4, which UTF-8 begins with C3.
+    if any(text.as_bytes(), |b| b == 0xc3) { repair_runs(text) } else { None }
+}
+
+/// The same, run by run of characters beyond ASCII.
+fn repair_runs(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut is_better = false;
     let mut rest = text;

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::clean::blocks;
 use crate::clean::rule::{Drop, Rule, Scratch};
 use crate::clean::settings::settings;
 
@@ -98,14 +99,32 @@ impl Rule for PersonalData {
     }
 
     fn check(&self, text: &str, scratch: &mut Scratch) -> Option<Drop> {
-        let finds = self.find(text);
+        self.drop(text, Search::Fast, scratch)
+    }
+
+    fn edit(&self, text: &str, scratch: &mut Scratch) -> Option<String> {
+        self.mask(text, Search::Fast, scratch)
+    }
+
+    fn check_reference(&self, text: &str) -> Option<Drop> {
+        self.drop(text, Search::Plain, &mut Scratch::default())
+    }
+
+    fn edit_reference(&self, text: &str) -> Option<String> {
+        self.mask(text, Search::Plain, &mut Scratch::default())
+    }
+}
+
+impl PersonalData {
+    fn drop(&self, text: &str, search: Search, scratch: &mut Scratch) -> Option<Drop> {
+        let finds = self.find(text, search);
         count(&finds, scratch);
         let first = finds.first()?;
         Drop::new(first.kind.names().0, finds.len() as f64)
     }
 
-    fn edit(&self, text: &str, scratch: &mut Scratch) -> Option<String> {
-        let mut finds = self.find(text);
+    fn mask(&self, text: &str, search: Search, scratch: &mut Scratch) -> Option<String> {
+        let mut finds = self.find(text, search);
         count(&finds, scratch);
         if finds.is_empty() || self.action == PersonalAction::Report {
             return None;
@@ -113,7 +132,7 @@ impl Rule for PersonalData {
         let mut masked = mask(text, &finds);
         // With one number masked, its neighbour may be told from it.
         loop {
-            finds = self.find(&masked);
+            finds = self.find(&masked, search);
             if finds.is_empty() {
                 return Some(masked);
             }
@@ -141,17 +160,27 @@ fn count(finds: &[Find], scratch: &mut Scratch) {
     }
 }
 
-/// The next byte at which something may be found: `@`, a digit or a colon. Blocks without any are skipped as a whole.
-fn next_trigger(bytes: &[u8], from: usize) -> Option<usize> {
-    let is_trigger = |b: u8| (b.wrapping_sub(b'0') < 11) | (b == b'@');
-    let mut at = from;
-    for block in bytes.get(from..)?.chunks(32) {
-        if block.iter().fold(0, |any, b| any | u8::from(is_trigger(*b))) > 0 {
-            return block.iter().position(|b| is_trigger(*b)).map(|within| at + within);
+/// A byte at which something may be found: `@`, a digit or a colon.
+fn is_trigger(b: u8) -> bool {
+    (b.wrapping_sub(b'0') < 11) | (b == b'@')
+}
+
+/// How the places are found at which something may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Search {
+    /// Many bytes at a time.
+    Fast,
+    /// Byte by byte: the reference.
+    Plain,
+}
+
+impl Search {
+    fn next_trigger(self, bytes: &[u8], from: usize) -> Option<usize> {
+        match self {
+            Self::Fast => blocks::find(bytes, from, is_trigger),
+            Self::Plain => (from..bytes.len()).find(|at| is_trigger(bytes[*at])),
         }
-        at += block.len();
     }
-    None
 }
 
 impl PersonalData {
@@ -170,24 +199,24 @@ impl PersonalData {
     }
 
     /// Everything found, in order and without overlap. Secrets come first: their letters may look like numbers.
-    fn find(&self, text: &str) -> Vec<Find> {
+    fn find(&self, text: &str, search: Search) -> Vec<Find> {
         let mut finds = Vec::new();
         let mut floor = 0;
-        for secret in secrets::find(text) {
+        for secret in secrets::find(text, search) {
             if self.is_on(secret.kind) && secret.start >= floor {
-                self.find_between(text, floor, secret.start, &mut finds);
+                self.find_between(&text[..secret.start], floor, search, &mut finds);
                 floor = secret.end;
                 finds.push(secret);
             }
         }
-        self.find_between(text, floor, text.len(), &mut finds);
+        self.find_between(text, floor, search, &mut finds);
         finds
     }
 
-    fn find_between(&self, text: &str, mut floor: usize, end: usize, finds: &mut Vec<Find>) {
-        let bytes = &text.as_bytes()[..end];
+    fn find_between(&self, text: &str, mut floor: usize, search: Search, finds: &mut Vec<Find>) {
+        let bytes = text.as_bytes();
         let mut at = floor;
-        while let Some(next) = next_trigger(bytes, at) {
+        while let Some(next) = search.next_trigger(bytes, at) {
             at = next;
             let found = match bytes[at] {
                 b'@' => email(bytes, at, floor),

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfd_quick, is_nfkc_quick};
 
+use crate::clean::blocks::wide_runs;
 use crate::clean::rule::{Rule, Scratch};
 use crate::clean::settings::settings;
 
@@ -31,17 +32,19 @@ impl Rule for Unicode {
     }
 
     fn edit(&self, text: &str, _scratch: &mut Scratch) -> Option<String> {
-        if text.is_ascii() {
-            return None;
-        }
-        let quick = match self.form {
-            NormalForm::Nfc => is_nfc_quick(text.chars()),
-            NormalForm::Nfkc => is_nfkc_quick(text.chars()),
-            NormalForm::Nfd => is_nfd_quick(text.chars()),
+        // ASCII is in every form, and nothing is put in order across it; what composes with it is no `Yes`.
+        let is_normal = |run: &str| match self.form {
+            NormalForm::Nfc => is_nfc_quick(run.chars()),
+            NormalForm::Nfkc => is_nfkc_quick(run.chars()),
+            NormalForm::Nfd => is_nfd_quick(run.chars()),
         };
-        if quick == IsNormalized::Yes {
+        if wide_runs(text).all(|run| is_normal(run) == IsNormalized::Yes) {
             return None;
         }
+        self.edit_reference(text)
+    }
+
+    fn edit_reference(&self, text: &str) -> Option<String> {
         let new: String = match self.form {
             NormalForm::Nfc => text.nfc().collect(),
             NormalForm::Nfkc => text.nfkc().collect(),

@@ -1,3 +1,4 @@
+use crate::clean::blocks::{any_pair, wide_runs};
 use crate::clean::rule::{Rule, Scratch};
 use crate::clean::settings::settings;
 
@@ -26,14 +27,16 @@ impl Rule for WhiteSpace {
     }
 
     fn edit(&self, text: &str, _scratch: &mut Scratch) -> Option<String> {
+        let has_unusual = self.unusual && wide_runs(text).any(|run| run.contains(is_unusual));
+        if !has_unusual && self.is_tidy(text) { None } else { self.edit_reference(text) }
+    }
+
+    fn edit_reference(&self, text: &str) -> Option<String> {
         let plain;
         let mut input = text;
-        if self.unusual && !text.is_ascii() && text.contains(is_unusual) {
+        if self.unusual && text.contains(is_unusual) {
             plain = text.replace(is_unusual, " ");
             input = &plain;
-        }
-        if self.is_tidy(input) {
-            return (input != text).then(|| input.to_owned());
         }
         let mut out = String::with_capacity(input.len());
         let mut blank = 0;
@@ -67,15 +70,20 @@ impl WhiteSpace {
         let bytes = text.as_bytes();
         let is_odd =
             |a: u8, b: u8| ((a == b' ') & ((b == b' ') | (b == b'\n'))) | (b == b'\t') | (b == b'\r');
-        let next = bytes.get(1..).unwrap_or_default();
-        let has_odd = bytes.chunks(64).zip(next.chunks(64)).any(|(block, next)| {
-            block.iter().zip(next).fold(0, |any, (a, b)| any | u8::from(is_odd(*a, *b))) > 0
-        });
         let is_edge = |b: Option<&u8>| b.is_none_or(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'));
-        !has_odd
-            && !is_edge(bytes.first())
+        !is_edge(bytes.first())
             && !is_edge(bytes.last())
-            && !text.contains(&"\n".repeat(self.max_blank_lines.saturating_add(2).min(text.len().max(2))))
+            && !any_pair(bytes, is_odd)
+            && !self.has_many_blanks(text)
+    }
+
+    fn has_many_blanks(&self, text: &str) -> bool {
+        let mut blank = 0;
+        any_pair(text.as_bytes(), |a, b| (a == b'\n') & (b == b'\n'))
+            && text.split('\n').any(|line| {
+                blank = if line.is_empty() { blank + 1 } else { 0 };
+                blank > self.max_blank_lines
+            })
     }
 }
 

@@ -1,5 +1,6 @@
 use super::gopher_repetition::repeats;
 use crate::clean::chars::{is_space, is_terminal};
+use crate::clean::reference;
 use crate::clean::rule::{Drop, Rule, Scratch};
 use crate::clean::settings::settings;
 
@@ -58,5 +59,9 @@ impl Rule for FineWeb {
             return Drop::new("list_ratio", ratio);
         }
         None
+    }
+
+    fn check_reference(&self, text: &str) -> Option<Drop> {
+        reference::fineweb(self, text)
     }
 }

@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clean::analysis::Analysis;
+use crate::clean::blocks::{any_pair, count};
 use crate::clean::chars::{LETTER, SOLID, is_space};
+use crate::clean::reference;
 use crate::clean::rule::{Drop, Rule, Scratch};
 use crate::clean::settings::settings;
 
@@ -56,6 +58,10 @@ impl Rule for GopherQuality {
             Counting::Dolma => self.check_dolma(text, scratch),
         }
     }
+
+    fn check_reference(&self, text: &str) -> Option<Drop> {
+        reference::gopher_quality(self, text)
+    }
 }
 
 impl GopherQuality {
@@ -89,7 +95,7 @@ impl GopherQuality {
         }
         let all = words.len() as f64;
         if self.max_symbols_per_word > 0.0 {
-            let hashes = text.bytes().filter(|b| *b == b'#').count() as f64 / all;
+            let hashes = count(text.as_bytes(), |b| b == b'#') as f64 / all;
             if hashes > self.max_symbols_per_word {
                 return Drop::new("gopher_too_many_hashes", hashes);
             }
@@ -214,5 +220,6 @@ impl GopherQuality {
 /// `...` without overlap, and `…`.
 fn count_ellipses(text: &str, non_ascii: bool) -> usize {
     let wide = if non_ascii { text.matches('…').count() } else { 0 };
-    text.matches("...").count() + wide
+    let has_dots = any_pair(text.as_bytes(), |a, b| (a == b'.') & (b == b'.'));
+    wide + if has_dots { text.matches("...").count() } else { 0 }
 }

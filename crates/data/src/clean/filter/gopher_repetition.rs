@@ -1,7 +1,8 @@
 use super::gopher_quality::Counting;
-use crate::clean::analysis::{Analysis, Joined, Line, Word};
+use crate::clean::analysis::{Analysis, Joined, Line, Word, mix};
 use crate::clean::chars::{count_chars, strip};
-use crate::clean::rule::{Drop, Rule, Scratch};
+use crate::clean::reference;
+use crate::clean::rule::{Drop, Places, Rule, Scratch};
 use crate::clean::settings::settings;
 use crate::clean::table::Table;
 use xxhash_rust::xxh3::xxh3_64;
@@ -68,6 +69,10 @@ impl Rule for GopherRepetition {
             Counting::Dolma => self.check_dolma(text, scratch),
         }
     }
+
+    fn check_reference(&self, text: &str) -> Option<Drop> {
+        reference::gopher_repetition(self, text)
+    }
 }
 
 impl GopherRepetition {
@@ -119,7 +124,7 @@ impl GopherRepetition {
             find_repeatable(joined, words.len(), least, table, places);
         }
         for &(n, limit) in &self.duplicate_ngrams {
-            let share = repeated_chars(joined, n, words.len(), places, table) as f64 / all;
+            let share = repeated_chars(joined, n, words.len(), &places.list, table) as f64 / all;
             if share > limit {
                 return Drop::new(format!("duplicated_{n}_n_grams"), share);
             }
@@ -162,15 +167,24 @@ pub(super) fn without_inner_blanks(lines: &[Line]) -> impl Iterator<Item = &Line
 
 /// The parts of the trimmed text between runs of two and more `\n`, and what repeats among them.
 fn paragraphs(text: &str, analysis: &Analysis, table: &mut Table) -> (usize, Repeats) {
-    let text = strip(text);
+    let stripped = strip(text);
     table.clear(analysis.lines.len());
     let (mut count, mut found) = (0, Repeats::default());
-    for paragraph in Paragraphs(Some(text)) {
+    let mut add = |hash: u64, chars: usize| {
         count += 1;
-        if table.add(xxh3_64(paragraph.as_bytes()), 0).0 > 1 {
+        if table.add(hash, 0).0 > 1 {
             found.items += 1;
-            found.chars += if analysis.non_ascii { count_chars(paragraph) } else { paragraph.len() };
+            found.chars += chars;
         }
+    };
+    if stripped.len() < text.len() {
+        Paragraphs(Some(stripped)).for_each(|part| add(xxh3_64(part.as_bytes()), count_chars(part)));
+        return (count, found);
+    }
+    // Its first and last line have more than white space, so its paragraphs are runs of lines that are not empty.
+    for lines in analysis.lines.split(|line| line.start == line.end).filter(|lines| !lines.is_empty()) {
+        let hash = lines.iter().fold(0, |hash: u64, line| mix(hash.rotate_left(29) ^ line.hash, hash));
+        add(hash, lines.iter().map(|line| line.chars as usize + 1).sum::<usize>() - 1);
     }
     (count, found)
 }
@@ -228,34 +242,31 @@ const WINDOW: usize = 16;
 
 /// The positions from which an n-gram of `least` or more words may repeat another: those that share their first 16 bytes
 /// with another position, and those where an n-gram has fewer. All others are neither repeats nor repeated.
-fn find_repeatable(joined: &Joined, words: usize, least: usize, table: &mut Table, places: &mut Vec<u32>) {
-    places.clear();
+fn find_repeatable(joined: &Joined, words: usize, least: usize, table: &mut Table, places: &mut Places) {
+    places.list.clear();
     if least == 0 || words < least {
         return;
     }
     table.clear(words);
+    places.marks.clear();
+    places.marks.resize(words, false);
     for at in 0..=words - least {
         let window = joined.window::<WINDOW>(at);
         if let Some(window) = window {
-            let (count, first) = table.add(mix(window), at as u32);
+            let value = u128::from_le_bytes(*window);
+            // Where two windows share a hash, more positions are looked at, and nothing else changes.
+            let (count, first) = table.add(mix(value as u64, (value >> 64) as u64), at as u32);
             if count > 1 {
-                places.extend([first, at as u32]);
+                places.marks[first as usize] = true;
+                places.marks[at] = true;
             }
         }
         if window.is_none() || joined.words(at, least).len() < WINDOW {
-            places.push(at as u32);
+            places.marks[at] = true;
         }
     }
-    places.sort_unstable();
-    places.dedup();
-}
-
-/// A hash of 16 bytes; where two windows share one, more positions are looked at, and nothing else changes.
-fn mix(window: &[u8; WINDOW]) -> u64 {
-    let value = u128::from_le_bytes(*window);
-    let (low, high) = (value as u64, (value >> 64) as u64);
-    let product = u128::from(low ^ 0x9e37_79b9_7f4a_7c15) * u128::from(high ^ 0xd6e8_feb8_6659_fd93);
-    product as u64 ^ (product >> 64) as u64
+    let marked = places.marks.iter().enumerate().filter(|(_, is_marked)| **is_marked);
+    places.list.extend(marked.map(|(at, _)| at as u32));
 }
 
 /// Code points in n-grams, joined without spaces, that repeat an earlier one; after a repeat its words are skipped.

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use crate::clean::reference;
 use crate::clean::rule::{Drop, Rule, Scratch};
 use crate::clean::settings::settings;
 use crate::tokenizer::Tokenizer;
@@ -55,9 +56,18 @@ impl Rule for Measured {
     }
 
     fn check(&self, text: &str, scratch: &mut Scratch) -> Option<Drop> {
-        let limits = &self.limits;
         let (analysis, ..) = scratch.analysis(text);
-        let (characters, words) = (analysis.chars, analysis.words.len());
+        self.verdict(text, analysis.chars, analysis.words.len())
+    }
+
+    fn check_reference(&self, text: &str) -> Option<Drop> {
+        self.verdict(text, text.chars().count(), reference::words(text).len())
+    }
+}
+
+impl Measured {
+    fn verdict(&self, text: &str, characters: usize, words: usize) -> Option<Drop> {
+        let limits = &self.limits;
         let reasons = ("too_few_characters", "too_many_characters");
         outside(characters, limits.min_characters, limits.max_characters, reasons)
             .or_else(|| {

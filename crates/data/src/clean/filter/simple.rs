@@ -3,6 +3,8 @@
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use crate::clean::blocks::{count, wide_runs};
+use crate::clean::reference;
 use crate::clean::rule::{Drop, Rule, Scratch};
 use crate::clean::settings::settings;
 
@@ -83,6 +85,10 @@ impl Rule for Repetition {
         }
         None
     }
+
+    fn check_reference(&self, text: &str) -> Option<Drop> {
+        reference::repetition(self, text)
+    }
 }
 
 /// The longest run of one character, as far as it is longer than `limit`; only long words can hold one.
@@ -114,6 +120,11 @@ impl Alphabet {
         };
         Ok(Self { min_ratio: settings.min_ratio, alphabet })
     }
+
+    fn verdict(&self, letters: usize, all: usize) -> Option<Drop> {
+        let ratio = letters as f64 / all.max(1) as f64;
+        if ratio < self.min_ratio { Drop::new("alphabet_ratio", ratio) } else { None }
+    }
 }
 
 impl Rule for Alphabet {
@@ -122,32 +133,27 @@ impl Rule for Alphabet {
     }
 
     fn check(&self, text: &str, _scratch: &mut Scratch) -> Option<Drop> {
-        let (mut letters, mut all) = (0usize, 0usize);
-        match &self.alphabet {
-            None if text.is_ascii() => {
-                letters = count_bytes(text, |b| (b | 0x20).wrapping_sub(b'a') < 26);
-                all = text.len() - count_bytes(text, |b| (b == b' ') | (b.wrapping_sub(9) < 5));
-            }
-            None => {
-                for c in text.chars().filter(|c| !c.is_whitespace()) {
-                    all += 1;
-                    letters += usize::from(c.is_alphabetic());
-                }
-            }
-            Some(alphabet) => {
-                all = text.chars().filter(|c| !c.is_whitespace()).count();
-                letters = alphabet.find_iter(text).count();
-            }
+        if self.alphabet.is_some() {
+            return self.check_reference(text);
         }
-        let ratio = letters as f64 / all.max(1) as f64;
-        if ratio < self.min_ratio { Drop::new("alphabet_ratio", ratio) } else { None }
+        let bytes = text.as_bytes();
+        let mut letters = count(bytes, |b| (b | 0x20).wrapping_sub(b'a') < 26);
+        let mut all = count(bytes, |b| (b != b' ') & (b.wrapping_sub(9) >= 5) & (b < 0x80));
+        for c in wide_runs(text).flat_map(str::chars).filter(|c| !c.is_whitespace()) {
+            all += 1;
+            letters += usize::from(c.is_alphabetic());
+        }
+        self.verdict(letters, all)
     }
-}
 
-/// The bytes that are wanted, counted in blocks that fit a byte.
-fn count_bytes(text: &str, is_wanted: impl Fn(u8) -> bool) -> usize {
-    let blocks = text.as_bytes().chunks(128);
-    blocks.map(|block| usize::from(block.iter().fold(0u8, |n, b| n + u8::from(is_wanted(*b))))).sum()
+    fn check_reference(&self, text: &str) -> Option<Drop> {
+        let all = text.chars().filter(|c| !c.is_whitespace()).count();
+        let letters = match &self.alphabet {
+            Some(alphabet) => alphabet.find_iter(text).count(),
+            None => text.chars().filter(|c| c.is_alphabetic()).count(),
+        };
+        self.verdict(letters, all)
+    }
 }
 
 /// [`Matches`] with its expressions compiled.

@@ -12,7 +12,7 @@ use crate::error::DataError;
 use crate::source::elements::{Element, FileContext, Payload};
 use crate::source::format::Compression;
 
-/// The rows of a Parquet file. The `line` of an origin is the row's number, from 1.
+/// The rows of a Parquet file. The `line` and `record` of an origin are the row's number, from 1.
 pub(crate) struct Rows {
     rows: RowIter<'static>,
     row: usize,
@@ -52,7 +52,7 @@ impl Rows {
     }
 
     fn element(&self, row: Row) -> Result<Element, DataError> {
-        let origin = self.context.origin(self.row);
+        let origin = self.context.origin(self.row).with_record(self.row as u64);
         Ok(Element { origin, payload: Payload::Json(Value::Object(object(row))) })
     }
 }

@@ -1,9 +1,6 @@
 //! Against a server that misbehaves in all the ways that servers do.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +13,7 @@ use burnisher_data::extract::{
 use serde_json::{Value, json};
 
 use super::run::{capitals, documents, question};
+use crate::server;
 
 /// What the server does with a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,8 +31,7 @@ enum Act {
 
 #[derive(Debug)]
 struct Server {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
+    server: server::Server,
     /// Questions answered well, with how often.
     answered: Arc<Mutex<HashMap<String, usize>>>,
     /// Bodies and keys of all requests, with their times.
@@ -44,108 +41,61 @@ struct Server {
 impl Server {
     /// `act` is given the question and how often it came before.
     fn start(act: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let server = Self {
-            address: listener.local_addr().expect("an address"),
-            stop: Arc::default(),
-            answered: Arc::default(),
-            seen: Arc::default(),
-        };
-        let (stop, answered, seen) = (server.stop.clone(), server.answered.clone(), server.seen.clone());
-        let (act, times) = (Arc::new(act), Arc::new(Mutex::new(HashMap::<String, usize>::new())));
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let Ok(stream) = stream else { continue };
-                let (act, times, answered, seen) =
-                    (act.clone(), times.clone(), answered.clone(), seen.clone());
-                thread::spawn(move || {
-                    let Some((body, key)) = read_request(&stream) else { return };
-                    let prompt = body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
-                    let question = question(&prompt);
-                    seen.lock().expect("no panic").push((body, key, Instant::now()));
-                    let before = {
-                        let mut times = times.lock().expect("no panic");
-                        let times = times.entry(question.clone()).or_default();
-                        *times += 1;
-                        *times - 1
-                    };
-                    if respond(&stream, act(&question, before), &question) {
-                        *answered.lock().expect("no panic").entry(question).or_default() += 1;
-                    }
-                });
+        let answered: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+        let seen: Arc<Mutex<Vec<(Value, String, Instant)>>> = Arc::default();
+        let (counted, kept) = (answered.clone(), seen.clone());
+        let times = Mutex::new(HashMap::<String, usize>::new());
+        let server = server::Server::start(move |request| {
+            assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/chat/completions"));
+            let body: Value = serde_json::from_slice(&request.body).expect("JSON");
+            let prompt = body["messages"][0]["content"].as_str().unwrap_or_default();
+            let question = question(prompt);
+            let key = request.header("authorization").to_owned();
+            kept.lock().expect("no panic").push((body, key, Instant::now()));
+            let before = {
+                let mut times = times.lock().expect("no panic");
+                let times = times.entry(question.clone()).or_default();
+                *times += 1;
+                *times - 1
+            };
+            let act = act(&question, before);
+            if matches!(act, Act::Answer | Act::Invent) {
+                *counted.lock().expect("no panic").entry(question.clone()).or_default() += 1;
             }
+            answer(act, &question)
         });
-        server
+        Self { server, answered, seen }
     }
 
     fn config(&self) -> HttpConfig {
-        HttpConfig::new(format!("http://{}/v1", self.address), "small")
+        HttpConfig::new(format!("{}/v1", self.server.url()), "small")
             .with_timeout(Duration::from_secs(60))
             .with_waits(Duration::from_millis(5), Duration::from_secs(3))
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-    }
-}
-
-fn read_request(stream: &TcpStream) -> Option<(Value, String)> {
-    let mut reader = BufReader::new(stream);
-    let (mut length, mut key) = (0, String::new());
-    let mut first = String::new();
-    reader.read_line(&mut first).ok()?;
-    assert_eq!(first.trim(), "POST /v1/chat/completions HTTP/1.1");
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim().split_once(": ") else { break };
-        match name.to_lowercase().as_str() {
-            "content-length" => length = value.parse().ok()?,
-            "authorization" => value.clone_into(&mut key),
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((serde_json::from_slice(&body).ok()?, key))
-}
-
-/// Whether the client got an answer.
-fn respond(mut stream: &TcpStream, act: Act, question: &str) -> bool {
+fn answer(act: Act, question: &str) -> server::Answer {
     let content = match act {
         Act::Invent => json!({"extractions": [{"name": "Zacharias"}]}).to_string(),
         _ => capitals(question),
     };
-    let mut body = json!({
+    let body = json!({
         "choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 12, "completion_tokens": 5},
     })
     .to_string();
-    let (mut status, mut header, mut cut) = (200, String::new(), None);
+    let half = body.len() / 2;
     match act {
-        Act::Answer | Act::Invent => {}
-        Act::Slow => thread::sleep(Duration::from_secs(30)),
+        Act::Answer | Act::Invent => server::Answer::new("200 OK", body),
+        Act::Slow => server::Answer::new("200 OK", body).silent_after(0),
         Act::Status(code, retry) => {
-            status = code;
-            body = json!({"error": {"message": "no"}}).to_string();
-            header = retry.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
+            let refusal =
+                server::Answer::new(format!("{code} X"), json!({"error": {"message": "no"}}).to_string());
+            retry.into_iter().fold(refusal, |refusal, seconds| refusal.with("Retry-After", seconds))
         }
-        Act::BrokenJson => body.truncate(body.len() / 2),
-        Act::HangUp => cut = Some(body.len() / 2),
+        Act::BrokenJson => server::Answer::new("200 OK", &body.as_bytes()[..half]),
+        Act::HangUp => server::Answer::new("200 OK", body).cut_after(half),
     }
-    let head = format!(
-        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{header}Content-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    let sent = &body.as_bytes()[..cut.unwrap_or(body.len())];
-    let written = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent)).is_ok();
-    written && matches!(act, Act::Answer | Act::Invent)
 }
 
 fn ask(model: &dyn LanguageModel, text: &str) -> Result<String, ModelError> {
