@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Answer the questions of a data file and score the answers; with an adapter, before and after.
     Eval(EvalArgs),
+    /// Ask a model what a task file (YAML, TOML) says, and score its answers: texts up to stop strings, multiple choice by
+    /// likelihood, perplexity of texts; as lm-evaluation-harness does.
+    Task(TaskArgs),
     /// Compare base, retrieval, LoRA, QLoRA, full fine-tuning and given adapters on the same examples, as a TOML or YAML
     /// file says; goes on where it was stopped. Writes systems.md, systems.json and systems.html.
     Compare(CompareArgs),
@@ -309,4 +312,27 @@ pub(crate) struct LogitsArgs {
     /// Where `logits` [rows, t, vocab] and, with labels, `token_losses` [rows, t − 1] go, as F32.
     #[arg(long)]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Arguments)]
+pub(crate) struct TaskArgs {
+    /// The task file (.yaml, .yml, .toml).
+    pub(crate) task: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Files, folders or patterns with the rows, in place of the task's `data`: .jsonl, .json, .csv, .tsv, .parquet, .conll.
+    #[arg(long, num_args = 1..)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Examples before each prompt, in place of the task's `num_fewshot`.
+    #[arg(long)]
+    pub(crate) num_fewshot: Option<usize>,
+    /// The first rows only.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Prompts that run together.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) batch_size: usize,
+    /// Write the report with every answer here (.json), and beside it as Markdown.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
 }

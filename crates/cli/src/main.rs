@@ -12,6 +12,7 @@ mod logits;
 mod metrics;
 #[cfg(feature = "review")]
 mod review;
+mod task;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train(&args),
         Command::Generate(args) => commands::generate(&args),
         Command::Eval(args) => eval::check_out(&args).and_then(|()| eval::run(&args)),
+        Command::Task(args) => task::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Data { command } => data::run(&command),
         Command::Metrics(args) => metrics::run(&args),

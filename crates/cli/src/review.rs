@@ -115,9 +115,11 @@ pub(crate) fn run(args: &ReviewArgs) -> Outcome {
         return Ok(());
     }
     if args.address.ip().is_unspecified() && args.hosts.is_empty() {
-        return Err(
-            format!("--address {}: wanted --host beside it, the name that judges call", args.address).into()
-        );
+        return Err(format!(
+            "--address {}: wanted --host beside it, the name that judges call",
+            args.address
+        )
+        .into());
     }
     let config = ServeConfig::new(&args.log).with_address(args.address).with_excluded_judges(&args.without);
     let config = args.hosts.iter().fold(config, |config, host| config.with_host(host));

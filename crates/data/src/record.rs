@@ -1,4 +1,5 @@
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -15,7 +16,7 @@ pub struct Origin {
     pub line: usize,
     /// The number of the record in its file, counted from 1, where records share a line (elements of an array that
     /// begin on the same line) or the file has none (Parquet).
-    pub record: Option<u64>,
+    pub record: Option<NonZeroU64>,
 }
 
 impl Origin {
@@ -24,10 +25,10 @@ impl Origin {
         Self { file: file.into(), line, record: None }
     }
 
-    /// Sets the number of the record in its file, counted from 1.
+    /// Sets the number of the record in its file, counted from 1; 0 is none.
     #[must_use]
     pub fn with_record(mut self, record: u64) -> Self {
-        self.record = Some(record);
+        self.record = NonZeroU64::new(record);
         self
     }
 }

@@ -8,6 +8,7 @@
 
 mod answerer;
 mod answers;
+mod ask;
 mod atomic;
 mod checkpoint;
 mod compare;
@@ -34,6 +35,7 @@ mod trainer;
 
 pub use crate::{
     answers::{answers, prompts, text_losses},
+    ask::{TaskAnswers, ask_task},
     atomic::{
         checkpoint_path, checkpoints, latest_checkpoint, prune, remove_partials, write as write_file,
         write_atomic, write_dir,

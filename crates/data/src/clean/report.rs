@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +118,8 @@ impl StepReport {
                 .nth(19)
                 .map_or(0, |(at, _)| at);
             let (before, after) = (snippet(&before[from..]), Some(snippet(&after[from..])));
-            let (file, line, record) = (origin.file.to_string(), origin.line, origin.record);
+            let (file, line, record) =
+                (origin.file.to_string(), origin.line, origin.record.map(NonZeroU64::get));
             self.samples.push(Sample { file, line, record, before, after, reason: None });
         }
     }
@@ -126,7 +128,8 @@ impl StepReport {
         self.removed += 1;
         *self.reasons.entry(drop.reason.to_string()).or_default() += 1;
         if self.wants_sample() {
-            let (file, line, record) = (origin.file.to_string(), origin.line, origin.record);
+            let (file, line, record) =
+                (origin.file.to_string(), origin.line, origin.record.map(NonZeroU64::get));
             let reason = Some((drop.reason.to_string(), drop.value));
             self.samples.push(Sample { file, line, record, before: snippet(text), after: None, reason });
         }
@@ -154,7 +157,11 @@ impl fmt::Display for CleanReport {
             }
             for sample in &step.samples {
                 let Sample { file, line, record, .. } = sample;
-                let origin = Origin { file: file.as_str().into(), line: *line, record: *record };
+                let origin = Origin {
+                    file: file.as_str().into(),
+                    line: *line,
+                    record: record.and_then(NonZeroU64::new),
+                };
                 write!(f, "\n    {origin}: {:?}", sample.before)?;
                 if let Some(after) = &sample.after {
                     write!(f, " became {after:?}")?;

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,7 +71,7 @@ impl Entries {
 
     fn origin(&self, entry: usize) -> Origin {
         let (file, line, record) = self.origins[entry];
-        let record = (record > 0).then_some(record);
+        let record = NonZeroU64::new(record);
         Origin { file: self.files[file as usize].clone(), line: line as usize, record }
     }
 
@@ -87,7 +88,7 @@ impl Entries {
             (self.files.len() - 1) as u32
         });
         self.positions.push(position);
-        self.origins.push((file, origin.line as u64, origin.record.unwrap_or(0)));
+        self.origins.push((file, origin.line as u64, origin.record.map_or(0, NonZeroU64::get)));
         self.fingerprints.push(fingerprint);
     }
 

@@ -63,13 +63,13 @@ impl Array {
         let (mut origin, before) = (self.context.origin(self.line), self.column);
         self.begun += 1;
         if self.last_line == origin.line {
-            origin.record = Some(self.begun);
+            origin = origin.with_record(self.begun);
         }
         self.last_line = origin.line;
         self.take_element(&origin)?;
         let follows = self.look_ahead();
         if matches!(follows, Ok(true)) && self.line == origin.line {
-            origin.record = Some(self.begun);
+            origin = origin.with_record(self.begun);
         }
         self.follows = Some(follows);
         parse_element(&self.buffer, origin, before).map(Some)

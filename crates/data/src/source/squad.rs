@@ -4,6 +4,7 @@ mod detect;
 mod flatten;
 
 use std::io::BufRead;
+use std::num::NonZeroU64;
 
 use super::array::Array;
 use super::elements::{Element, FileContext};
@@ -52,7 +53,7 @@ impl Questions {
                 self.asked += 1;
                 // An article and all its questions are one element of the list, mostly on one line.
                 return Some(question.map(|mut question| {
-                    question.origin.record = Some(self.asked);
+                    question.origin.record = NonZeroU64::new(self.asked);
                     question
                 }));
             }

@@ -73,7 +73,7 @@ impl Table {
         self.met += 1;
         // Lines that end in a carriage return alone are not counted.
         if origin.line == self.last_line {
-            origin.record = Some(self.met);
+            origin = origin.with_record(self.met);
         }
         self.last_line = origin.line;
         if self.in_quotes() {

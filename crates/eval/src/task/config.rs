@@ -13,7 +13,6 @@ use crate::metric::Metric;
 /// What a model does with a prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum TaskOutput {
     /// `generate_until`: it writes an answer.
     #[default]

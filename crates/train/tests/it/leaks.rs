@@ -15,11 +15,11 @@ fn word(mut number: usize) -> String {
     word
 }
 
-/// Twenty words that no other topic has. Variants differ in the word in their middle, so that no 13 words in a row are
+/// Twenty-three words that no other topic has. Variants differ in the word in their middle, so that no 13 words in a row are
 /// the same.
 fn line(topic: usize, variant: usize) -> String {
-    let number = |at: usize| if at == 10 { 90_000 + variant } else { topic * 100 + at };
-    let words: Vec<String> = (0..20).map(|at| word(number(at))).collect();
+    let number = |at: usize| if at == 11 { 90_000 + variant } else { topic * 100 + at };
+    let words: Vec<String> = (0..23).map(|at| word(number(at))).collect();
     format!("{{\"prompt\": \"{}?\", \"completion\": \"{}\"}}\n", word(topic * 100 + 50), words.join(" "))
 }
 
@@ -28,7 +28,7 @@ fn prepare(dir: &Path, change: impl FnOnce(&mut DataSection)) -> Result<Prepared
     let mut config = DataSection::default();
     config.train = dir.join("train.jsonl");
     config.validation_fraction = 0.0;
-    config.near_duplicates = 0.5;
+    config.near_duplicates = 0.4;
     change(&mut config);
     prepare_data(&config, &Tokenizer::from_dir(base).unwrap(), 7)
 }
@@ -87,7 +87,7 @@ fn near_duplicates_stay_together_when_validation_is_split_off() {
         topics.sort_unstable();
         topics
     };
-    let together = split(0.5);
+    let together = split(0.4);
     assert_eq!(together.len(), 18);
     assert!(together.chunks(2).all(|pair| pair[0] == pair[1]), "{together:?}");
     // Without, they are divided.
