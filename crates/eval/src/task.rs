@@ -196,13 +196,14 @@ impl Task {
     }
 }
 
-/// An error with its causes.
+/// An error with its causes, of each the last line: above it regular expressions draw where they fail.
 fn full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
+        let message = error.to_string();
         text.push_str(": ");
-        text.push_str(&error.to_string());
+        text.push_str(message.lines().last().map_or("", |line| line.trim_start_matches("error: ")));
         cause = error.source();
     }
     text

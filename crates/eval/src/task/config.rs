@@ -253,7 +253,7 @@ fn texts(value: Value) -> Result<Result<String, Vec<String>>, String> {
     let text = |value: Value| match value {
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
-        other => Err(format!("found {other}, wanted a text; YAML takes an unquoted {{{{ for a table")),
+        other => Err(format!("found {other}, wanted a text")),
     };
     match value {
         Value::Array(items) => Ok(Err(items.into_iter().map(text).collect::<Result<_, _>>()?)),

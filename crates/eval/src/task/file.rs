@@ -51,9 +51,7 @@ impl TaskConfig {
         let fields =
             read(path).map_err(|message| EvalError::TaskFile { path: path.to_path_buf(), message })?;
         let failed = |problems| EvalError::Task { task: path.display().to_string(), problems };
-        let config = from_fields(fields).map_err(failed)?;
-        config.clone().prepare().map_err(failed)?;
-        Ok(config)
+        from_fields(fields).map_err(failed)
     }
 }
 
@@ -74,7 +72,11 @@ fn read(path: &Path) -> Result<Map<String, Value>, String> {
     match parsed {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(other) => Err(format!("found {} {}, wanted the fields of a task", format, kind(&other))),
-        Err(message) => Err(format!("not valid {format}: {}", message.trim_end())),
+        Err(message) => {
+            let unquoted = format == "YAML" && message.contains("expected string scalar");
+            let hint = if unquoted { "\nA template that begins with {{ needs quotes." } else { "" };
+            Err(format!("not valid {format}: {}{hint}", message.trim_end()))
+        }
     }
 }
 
@@ -86,45 +88,67 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The configuration, or every field that is unknown or of a wrong type.
-fn from_fields(fields: Map<String, Value>) -> Result<TaskConfig, Vec<TaskProblem>> {
+/// The configuration, or all that is wrong with it.
+fn from_fields(mut fields: Map<String, Value>) -> Result<TaskConfig, Vec<TaskProblem>> {
     let mut problems = Vec::new();
-    for (name, value) in &fields {
-        if !FIELDS.contains(&name.as_str()) {
-            problems.push(TaskProblem::new(name, unknown(name)));
-        } else if let Err(message) = alone(name, value) {
-            problems.push(TaskProblem::new(name, message));
-        }
-    }
     if !fields.contains_key("task") {
         problems.push(TaskProblem::new("task", "missing; wanted the name of the task"));
+        fields.insert("task".to_owned(), "task".into());
     }
-    match problems.is_empty() {
-        true => serde_json::from_value(Value::Object(fields))
-            .map_err(|error| vec![TaskProblem::new("the file", error.to_string())]),
-        false => Err(problems),
+    let mut bad = Vec::new();
+    for (name, value) in &fields {
+        let found = match FIELDS.contains(&name.as_str()) {
+            true => alone(name, value),
+            false => Err(TaskProblem::new(name, unknown(name))),
+        };
+        if let Err(problem) = found {
+            bad.push(name.clone());
+            problems.push(problem);
+        }
     }
+    for name in &bad {
+        fields.shift_remove(name);
+    }
+    let config = serde_json::from_value::<TaskConfig>(Value::Object(fields))
+        .map_err(|error| vec![TaskProblem::new("the file", error.to_string())])?;
+    // What the other fields are checked against.
+    let is_bad = |name: &str| bad.iter().any(|bad| bad == name);
+    if !is_bad("output") && !is_bad("choices") {
+        let others = config.clone().prepare().err().unwrap_or_default();
+        let root =
+            |problem: &TaskProblem| problem.field.split(['[', '.']).next().unwrap_or_default().to_owned();
+        problems.extend(others.into_iter().filter(|problem| !is_bad(&root(problem))));
+    }
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
-/// Whether the field by itself can be read.
-fn alone(name: &str, value: &Value) -> Result<(), String> {
+/// Whether the field by itself can be read; of lists, each item.
+fn alone(name: &str, value: &Value) -> Result<(), TaskProblem> {
     let mut fields = Map::new();
     fields.insert("task".to_owned(), "task".into());
-    // Items of a list one by one, so that the message can say which.
-    if let ("filters" | "metrics", Value::Array(items)) = (name, value) {
-        for (at, item) in items.iter().enumerate() {
-            fields.insert(name.to_owned(), Value::Array(vec![item.clone()]));
-            parse(&fields).map_err(|message| format!("[{at}]: {message}"))?;
+    let mut check = |field: String, value: Value| {
+        fields.insert(name.to_owned(), value);
+        parse(&fields).map_err(|message| TaskProblem::new(field, message))
+    };
+    match value {
+        Value::Array(items) if matches!(name, "filters" | "metrics") => {
+            let mut items = items.iter().enumerate();
+            items.try_for_each(|(at, item)| check(format!("{name}[{at}]"), Value::Array(vec![item.clone()])))
         }
-        return Ok(());
+        _ => check(name.to_owned(), value.clone()),
     }
-    fields.insert(name.to_owned(), value.clone());
-    parse(&fields)
 }
 
 fn parse(fields: &Map<String, Value>) -> Result<(), String> {
     let parsed = serde_json::from_value::<TaskConfig>(Value::Object(fields.clone()));
-    parsed.map(|_| ()).map_err(|error| error.to_string())
+    parsed.map(|_| ()).map_err(|error| {
+        let message = error.to_string();
+        let whole = "expected a whole number of at least 0";
+        message
+            .replace("expected usize", whole)
+            .replace("expected u64", whole)
+            .replace("expected f64", "expected a number")
+    })
 }
 
 fn unknown(name: &str) -> String {

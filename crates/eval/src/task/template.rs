@@ -129,7 +129,7 @@ fn no_template(error: &Error, source: &str) -> String {
         Some(line) if source.lines().nth(1).is_some() => format!(" in line {line}"),
         _ => String::new(),
     };
-    format!("not a Jinja template: {}{line} of {source:?}", details(error))
+    format!("not a Jinja template: {}{line}; the template is {source:?}", details(error))
 }
 
 /// The engine's words with its causes.

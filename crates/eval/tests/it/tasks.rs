@@ -503,17 +503,19 @@ fn wrong_files_say_all_that_is_wrong() {
             "unknown.yaml",
             "task: t\npromt: hi\ndoc_to_target: x\nlimit: few\nmetrics: [rouge, bleu]\ncolour: 1\n"
         ),
-        "unknown.yaml has 5 problems:\n  \
+        "unknown.yaml has 7 problems:\n  \
          promt: unknown field; the nearest known one is prompt\n  \
          doc_to_target: unknown field; lm-eval's doc_to_target is called target here\n  \
-         limit: invalid type: string \"few\", expected usize\n  \
-         metrics: [0]: found metric `rouge`, wanted one of exact_match, squad_exact_match, squad_f1, \
+         limit: invalid type: string \"few\", expected a whole number of at least 0\n  \
+         metrics[0]: found metric `rouge`, wanted one of exact_match, squad_exact_match, squad_f1, \
          entity_precision, entity_recall, entity_f1, rouge1, rouge2, rougeL, rougeLsum, bleu, perplexity, chrf, \
          chrf++, ter, accuracy, f1_macro, acc, acc_norm, acc_bytes, acc_mutual_info, brier, word_perplexity, \
          byte_perplexity, bits_per_byte\n  \
          colour: unknown field; wanted one of task, data, examples_data, num_fewshot, fewshot_delimiter, \
          target_delimiter, description, prompt, target, choices, output, form, generation, filters, metrics, limit, \
-         seed"
+         seed\n  \
+         prompt: found none; wanted a template\n  \
+         target: found none; wanted a template, or a list of them"
     );
     assert_eq!(
         refused(
@@ -521,7 +523,18 @@ fn wrong_files_say_all_that_is_wrong() {
             "task: t\noutput: multiple_choice\nprompt: '{{ question '\ntarget: ['{{ a }}', '{% if %}']\n\
              filters: [strip, {regex: '('}]\nmetrics: [acc, rouge1, acc]\ngeneration: {max_new_tokens: 0}\n"
         ),
-        ""
+        "values.yaml has 9 problems:\n  \
+         choices: found none; wanted a list for multiple_choice\n  \
+         filters[0]: found strip; wanted none for multiple_choice, which writes no answer\n  \
+         filters[1]: found regex; wanted none for multiple_choice, which writes no answer\n  \
+         metrics[1]: found rouge1; wanted one of acc, acc_norm, acc_bytes, acc_mutual_info, brier for \
+         multiple_choice\n  \
+         metrics[2]: found acc again; wanted each metric once\n  \
+         generation.max_new_tokens: found 0; wanted at least 1\n  \
+         prompt: not a Jinja template: unexpected end of input, expected end of variable block; the template is \
+         \"{{ question \"\n  \
+         target[1]: not a Jinja template: unexpected end of block; the template is \"{% if %}\"\n  \
+         filters[1]: answer filter: pattern `(` is not a regular expression: unclosed group"
     );
     assert_eq!(
         refused(
@@ -537,12 +550,25 @@ fn wrong_files_say_all_that_is_wrong() {
             "task: t\noutput: loglikelihood_rolling\nprompt: hi\ntarget: '{{ text }}'\nmetrics: [bits_per_byte]\n\
              num_fewshot: 2\nform: chat\n"
         ),
-        ""
+        "rolling.yaml has 3 problems:\n  \
+         prompt: found one; wanted none: loglikelihood_rolling scores the target as a whole text\n  \
+         num_fewshot: found 2; wanted 0 for loglikelihood_rolling\n  \
+         form: found chat; wanted plain for loglikelihood_rolling"
     );
-    assert_eq!(refused("empty.yaml", "task: t\n"), "");
-    assert_eq!(refused("unquoted.yaml", "task: t\nprompt: ?\ntarget: {a: b}\n"), "");
-    assert_eq!(refused("filter.yaml", "task: t\nfilters: [upper]\n"), "");
-    assert_eq!(refused("options.yaml", "task: t\nmetrics: [{metric: rougeL, ignore_case: true}]\n"), "");
+    assert_eq!(
+        refused("empty.yaml", "seed: 1\n"),
+        "empty.yaml has 4 problems:\n  task: missing; wanted the name of the task\n  \
+         prompt: found none; wanted a template\n  target: found none; wanted a template, or a list of them\n  \
+         metrics: found none; wanted at least one"
+    );
+    eprintln!("SHOW {}", refused("unquoted0.yaml", "task: t\nprompt: {{ q }}\ntarget: b\n"));
+    eprintln!("SHOW {}", refused("unquoted.yaml", "task: t\nprompt: hi\ntarget: {a: b}\n"));
+    eprintln!("SHOW {}", refused("unquoted2.yaml", "task: t\nprompt: {a: b}\ntarget: [{{ a }}]\n"));
+    eprintln!("SHOW {}", refused("filter.yaml", "task: t\nfilters: [strip, upper]\n"));
+    eprintln!(
+        "SHOW {}",
+        refused("options.yaml", "task: t\nmetrics: [{metric: rougeL, ignore_case: true}]\n")
+    );
     assert_eq!(
         refused("task.json", "{}"),
         "task.json: found the ending \"json\"; wanted .toml, .yaml or .yml"
@@ -611,7 +637,7 @@ fn wrong_rows_say_where() {
         ("{{ list }}", "prompt: a list is no text; join its items"),
         ("{{ object }}", "prompt: an object is no text; join its items"),
         ("{{ list | entities(list) }}", "prompt: entities: item 0 of tokens is 1, wanted a text"),
-        ("{{ list | entities(tags) }}", "prompt: the column `tags` is not there"),
+        ("{{ ['a'] | entities(tags) }}", "prompt: the column `tags` is not there"),
         ("{{ ['a'] | entities([]) }}", "prompt: entities: found 1 tokens and 0 tags"),
         (
             "{{ ['a'] | entities(['X-a'], scheme='IOB2') }}",
@@ -723,6 +749,69 @@ fn reports_are_read_again_and_printed() {
         TaskResponse::Choices { conditional: vec![likelihood(f64::NEG_INFINITY)], unconditional: None };
     let again: TaskResponse = serde_json::from_value(json!(response)).unwrap();
     assert_eq!(again, response);
+}
+
+/// Rows of a file of real data beside the checkout, if it is there.
+fn real(name: &str) -> Option<Vec<Map<String, Value>>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
+    let Ok(content) = fs::read_to_string(path) else {
+        println!("skipped: no ../shared/data/{name}");
+        return None;
+    };
+    Some(content.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+fn example(name: &str) -> TaskConfig {
+    TaskConfig::from_file(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/tasks").join(name))
+        .unwrap()
+}
+
+#[test]
+fn solutions_of_gsm8k_are_graded_as_by_its_authors() {
+    let names = ["test", "train", "example_model_solutions"];
+    let [Some(test), Some(train), Some(solutions)] = names.map(|name| real(&format!("gsm8k/{name}.jsonl")))
+    else {
+        return;
+    };
+    let task = example("gsm8k.yaml").init().unwrap().with_fewshot(&train).unwrap();
+    let items: Vec<TaskItem> = test
+        .iter()
+        .zip(1..)
+        .map(|(row, line)| task.item(row, &format!("test.jsonl:{line}")).unwrap())
+        .collect();
+    assert!(items.iter().all(|item| item.context.matches("Question: ").count() == 6));
+    for system in ["6b_finetuning", "175b_verification"] {
+        let responses: Vec<TaskResponse> =
+            solutions.iter().map(|row| Text(text(&row[system]["solution"]).to_owned())).collect();
+        let report = task.score(&items, &responses).unwrap();
+        let different: Vec<&str> = report
+            .items
+            .iter()
+            .zip(&solutions)
+            .filter(|(item, row)| {
+                (item.scores["exact_match"] == 100.0) != (row[system]["is_correct"] == true)
+            })
+            .map(|(item, _)| item.place.as_str())
+            .collect();
+        println!("{system}: {:?} {different:?}", report.scores);
+        assert_eq!(different, [""; 0], "{system}");
+    }
+}
+
+#[test]
+fn summaries_of_scitldr_have_several_references() {
+    let Some(rows) = real("scitldr/test.jsonl") else {
+        return;
+    };
+    let task = example("scitldr.yaml").init().unwrap();
+    let items: Vec<TaskItem> = rows.iter().map(|row| task.item(row, "x").unwrap()).collect();
+    let last = |item: &TaskItem| {
+        Text(format!("\n {}\nAnd so on.", item.references[item.references.len() - 1].trim()))
+    };
+    let report = task.score(&items, &items.iter().map(last).collect::<Vec<_>>()).unwrap();
+    assert!(items.iter().any(|item| item.references.len() > 1));
+    println!("{:?}", report.scores);
+    assert!(report.scores["rougeL"].value > 99.9, "{:?}", report.scores);
 }
 
 #[test]
