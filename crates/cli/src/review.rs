@@ -115,9 +115,11 @@ pub(crate) fn run(args: &ReviewArgs) -> Outcome {
         return Ok(());
     }
     if args.address.ip().is_unspecified() && args.hosts.is_empty() {
-        return Err(
-            format!("--address {}: wanted --host beside it, the name that judges call", args.address).into()
-        );
+        return Err(format!(
+            "--address {}: wanted --host beside it, the name that judges call",
+            args.address
+        )
+        .into());
     }
     let config = ServeConfig::new(&args.log).with_address(args.address).with_excluded_judges(&args.without);
     let config = args.hosts.iter().fold(config, |config, host| config.with_host(host));
@@ -149,7 +151,7 @@ fn import_all(study: &Study, log: &Path, files: &[PathBuf]) -> Outcome {
     if files_refused + lines_refused > 0 {
         let files = files.len();
         return Err(format!(
-            "{files_refused} of {files} files and {lines_refused} lines of the others do not fit and were left out"
+            "left out, for they do not fit: {files_refused} of {files} files, lines of the others: {lines_refused}"
         )
         .into());
     }
