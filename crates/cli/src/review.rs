@@ -151,7 +151,7 @@ fn import_all(study: &Study, log: &Path, files: &[PathBuf]) -> Outcome {
     if files_refused + lines_refused > 0 {
         let files = files.len();
         return Err(format!(
-            "{files_refused} of {files} files and {lines_refused} lines of the others do not fit and were left out"
+            "left out, for they do not fit: {files_refused} of {files} files, lines of the others: {lines_refused}"
         )
         .into());
     }

@@ -32,6 +32,13 @@ fn hostile_requests_are_refused_and_logged() {
     let json = "application/json";
     let hosted = |lines: &str| format!("GET / HTTP/1.1\r\n{lines}Connection: close\r\n\r\n").into_bytes();
     let long = json!({ "task": task, "verdict": "left", "comment": "x".repeat(70_000) });
+    let streamed = |chunks: &str| {
+        format!(
+            "POST /api/judgement HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\nAuthorization: Bearer {ADA}\r\n\
+             Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+        )
+        .into_bytes()
+    };
     let longer = json!({ "task": task, "verdict": "left", "comment": "x".repeat(60_000) });
     let rows: Vec<Row> = vec![
         // Tokens: none, unknown, cut, longer, of somebody else.
@@ -65,6 +72,13 @@ fn hostile_requests_are_refused_and_logged() {
         // Bodies.
         (say(long.clone()), 413, "body"),
         (typed(json, &" ".repeat(900_000)), 413, "body"),
+        (
+            streamed(&format!("{}0\r\n\r\n", format!("2710\r\n{}\r\n", " ".repeat(10_000)).repeat(20))),
+            413,
+            "body",
+        ),
+        (streamed("4\r\n{\"a\"\r\nnonsense\r\n"), 400, "body"),
+        (streamed("2\r\n{}\r\n0\r\n\r\n"), 400, "json"),
         (say(longer), 422, "judgement"),
         (typed("text/plain", "{}"), 415, "media_type"),
         (typed("application/x-www-form-urlencoded", "task=1&verdict=left"), 415, "media_type"),
@@ -93,6 +107,8 @@ fn hostile_requests_are_refused_and_logged() {
         (plain("PUT", "/api/results", OWNER), 405, "method"),
         (plain("OPTIONS", "/api/judgement", ADA), 405, "method"),
         (plain("TRACE", "/api/task", ADA), 405, "method"),
+        (plain("CONNECT", "evil.example:443", ADA), 421, "host"),
+        (plain("PRI", "*", ADA), 404, "path"),
         (plain("GET", "/api/task?at=-1", ADA), 400, "query"),
         (plain("GET", "/api/task?at=1&judge=Bob", ADA), 400, "query"),
         (plain("GET", "/api/export?format=../log", OWNER), 400, "query"),
