@@ -267,10 +267,11 @@ impl C4 {
             return LineFate::Removed;
         }
         let mut cited = None;
-        if marks.citation && line.contains('[') {
-            if let Cow::Owned(new) = CITATION.replace_all(line, "") {
-                cited = Some(new);
-            }
+        if marks.citation
+            && line.contains('[')
+            && let Cow::Owned(new) = CITATION.replace_all(line, "")
+        {
+            cited = Some(new);
         }
         let line = cited.as_deref().unwrap_or(line);
         if self.terminal_punctuation && (!line.ends_with(['.', '?', '!', '"', '\'']) || line.ends_with("..."))
