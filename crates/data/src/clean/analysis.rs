@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::blocks::{padded, space_edges, within};
+use super::blocks::{HIGH_16, padded, space_edges, within_16};
 use super::chars::{CLASS, LETTER, SOLID, WIDE, count_chars, is_odd_break, is_punctuation, is_space};
 
 /// A word: what stands between white space.
@@ -191,21 +191,26 @@ impl Analysis {
 }
 
 /// A hash of the bytes and their classes; with [`WIDE`] among these, the others have to be told from the characters.
-#[inline]
+#[inline(always)]
 fn read_word(bytes: &[u8], start: usize, end: usize) -> (u64, u8) {
-    let Some((low, high)) = padded(bytes, start, end) else {
-        let word = &bytes[start..end];
-        return (xxh3_64(word), word.iter().fold(0, |classes, b| classes | CLASS[*b as usize]));
+    let Some(word) = padded(bytes, start, end) else {
+        return read_long_word(&bytes[start..end]);
     };
-    let is_letter = |eight: u64| within(eight | 0x2020_2020_2020_2020, b'a', b'z');
-    let letters = is_letter(low) | is_letter(high);
-    let digits = within(low, b'0', b'9') | within(high, b'0', b'9');
-    let mut classes = 0;
-    classes |= if letters == 0 { 0 } else { LETTER };
-    classes |= if letters | digits == 0 { 0 } else { SOLID };
-    classes |= if (low | high) & 0x8080_8080_8080_8080 == 0 { 0 } else { WIDE };
+    let letters = within_16(word | LOWER, b'a', b'z');
+    let digits = within_16(word, b'0', b'9');
+    let class = |found: u128, class: u8| if found == 0 { 0 } else { class };
+    let classes = class(letters, LETTER) | class(letters | digits, SOLID) | class(word & HIGH_16, WIDE);
     // A zero byte at the end of a word counts, too.
-    (mix(low ^ ((end - start) as u64).wrapping_mul(0xa076_1d64_78bd_642f), high), classes)
+    let length = ((end - start) as u64).wrapping_mul(0xa076_1d64_78bd_642f);
+    (mix(word as u64 ^ length, (word >> 64) as u64), classes)
+}
+
+/// The bit that makes an ASCII letter a small one, in sixteen bytes.
+const LOWER: u128 = HIGH_16 >> 2;
+
+#[cold]
+fn read_long_word(word: &[u8]) -> (u64, u8) {
+    (xxh3_64(word), word.iter().fold(0, |classes, b| classes | CLASS[*b as usize]))
 }
 
 /// A hash of 16 bytes.

@@ -6,6 +6,9 @@ const BLOCK: usize = 64;
 /// The highest bit of every byte.
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
+/// The same of sixteen bytes.
+pub(super) const HIGH_16: u128 = (HIGH as u128) << 64 | HIGH as u128;
+
 /// Every byte 1.
 const ONES: u64 = HIGH >> 7;
 
@@ -48,14 +51,27 @@ pub(super) fn find(bytes: &[u8], from: usize, is_wanted: impl Fn(u8) -> bool) ->
     rest.iter().position(|b| is_wanted(*b)).map(|within| from + blocks.len() * 32 + within)
 }
 
-/// The longest parts that have no ASCII character.
-pub(super) fn wide_runs(text: &str) -> impl Iterator<Item = &str> {
+/// The first place from `from` on at which two neighbours are wanted.
+pub(super) fn find_pair(bytes: &[u8], from: usize, is_wanted: impl Fn(u8, u8) -> bool) -> Option<usize> {
+    let mut at = from;
+    for block in bytes.get(from..)?.chunks(BLOCK) {
+        let part = &bytes[at..bytes.len().min(at + block.len() + 1)];
+        if any_pair(part, &is_wanted) {
+            return part.windows(2).position(|pair| is_wanted(pair[0], pair[1])).map(|within| at + within);
+        }
+        at += block.len();
+    }
+    None
+}
+
+/// The longest parts that have no ASCII character, and where they begin.
+pub(super) fn wide_runs(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let bytes = text.as_bytes();
     let mut at = 0;
     std::iter::from_fn(move || {
         let start = at + first_wide(&bytes[at..])?;
         at = start + bytes[start..].iter().take_while(|b| !b.is_ascii()).count();
-        Some(&text[start..at])
+        Some((start, &text[start..at]))
     })
 }
 
@@ -72,7 +88,7 @@ fn first_wide(bytes: &[u8]) -> Option<usize> {
 
 /// The highest bit of each of the eight bytes that lies in `least..=most`, which are ASCII.
 #[inline]
-pub(super) const fn within(bytes: u64, least: u8, most: u8) -> u64 {
+const fn within(bytes: u64, least: u8, most: u8) -> u64 {
     let low = bytes & !HIGH;
     let reaches = low + ONES * (0x80 - least as u64);
     let exceeds = low + ONES * (0x7f - most as u64);
@@ -113,22 +129,30 @@ fn space_mask(block: &[u8; BLOCK]) -> u64 {
     mask
 }
 
+/// The same of sixteen bytes.
+#[inline(always)]
+pub(super) const fn within_16(bytes: u128, least: u8, most: u8) -> u128 {
+    let low = bytes & !HIGH_16;
+    let reaches = low + (HIGH_16 >> 7) * (0x80 - least as u128);
+    let exceeds = low + (HIGH_16 >> 7) * (0x7f - most as u128);
+    reaches & !exceeds & !bytes & HIGH_16
+}
+
 /// The bytes of a short word with zeros behind them, or `None` for one of more than 16 bytes.
-#[inline]
-pub(super) fn padded(bytes: &[u8], start: usize, end: usize) -> Option<(u64, u64)> {
+#[inline(always)]
+pub(super) fn padded(bytes: &[u8], start: usize, end: usize) -> Option<u128> {
     let length = end - start;
     if length > 16 {
         return None;
     }
-    let both = match bytes[start..].first_chunk::<16>() {
-        Some(chunk) => u128::from_le_bytes(*chunk) & FIRST[length],
+    match bytes[start..].first_chunk::<16>() {
+        Some(chunk) => Some(u128::from_le_bytes(*chunk) & FIRST[length]),
         None => {
             let mut chunk = [0; 16];
             chunk[..length].copy_from_slice(&bytes[start..end]);
-            u128::from_le_bytes(chunk)
+            Some(u128::from_le_bytes(chunk))
         }
-    };
-    Some((both as u64, (both >> 64) as u64))
+    }
 }
 
 /// The bits of the first bytes of 16.

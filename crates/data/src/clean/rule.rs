@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use super::analysis::{Analysis, Joined, KeptLine};
-use super::table::Table;
+use super::table::{Sketch, Table};
 
 /// Why a text is dropped.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,11 +20,22 @@ impl Drop {
     }
 }
 
-/// Positions of words, in order once they are marked.
+/// Positions of words, with what finds them.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    pub(super) marks: Vec<bool>,
-    pub(super) list: Vec<u32>,
+    /// Positions in order.
+    pub(super) list: Vec<Place>,
+    /// A hash for every position, or none.
+    pub(super) hashes: Vec<Option<u64>>,
+    pub(super) sketch: Sketch,
+}
+
+/// A position of a word.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) at: u32,
+    /// Long n-grams from here on may repeat another.
+    pub(super) is_long: bool,
 }
 
 /// Buffers of one thread.

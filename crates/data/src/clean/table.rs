@@ -1,4 +1,4 @@
-//! An open-addressing table from 64-bit hashes to counts that is used for text after text.
+//! Counts of 64-bit hashes that are used for text after text: exact ones and rough ones.
 
 /// What is known of one hash; a count of 0 is an empty slot.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,5 +43,36 @@ impl Table {
             }
             place = (place + 1) & self.mask;
         }
+    }
+}
+
+/// Counts hashes in a byte each, whichever share it: no count is too small, and few are too large.
+#[derive(Debug, Default)]
+pub(super) struct Sketch {
+    cells: Vec<u8>,
+    mask: usize,
+}
+
+impl Sketch {
+    /// Empties the sketch and makes room for `items` hashes.
+    pub(super) fn clear(&mut self, items: usize) {
+        let wanted = (items.max(8) * 8).next_power_of_two();
+        self.cells.clear();
+        self.cells.resize(wanted, 0);
+        self.mask = wanted - 1;
+    }
+
+    /// Counts `hash`: its count so far, which stays at 255.
+    #[inline]
+    pub(super) fn add(&mut self, hash: u64) -> u8 {
+        let cell = &mut self.cells[(hash ^ (hash >> 32)) as usize & self.mask];
+        *cell = cell.saturating_add(1);
+        *cell
+    }
+
+    /// The count of `hash`.
+    #[inline]
+    pub(super) fn count(&self, hash: u64) -> u8 {
+        self.cells[(hash ^ (hash >> 32)) as usize & self.mask]
     }
 }

@@ -275,3 +275,14 @@ fn presets_on_a_long_text() {
         }
     }
 }
+
+/// An n of 0, which measures nothing, hid what the others find.
+#[test]
+fn no_words_at_all_are_no_ngram() {
+    let step = GopherRepetition::new()
+        .with_top_ngrams(vec![(0, 0.0)])
+        .with_duplicate_ngrams(vec![(0, 0.0), (1, 0.2)]);
+    let pipeline = Pipeline::builder().step(step).build().unwrap();
+    let CleanOutcome::Dropped { reason, value, .. } = pipeline.clean_text("the the ") else { panic!() };
+    assert_eq!((reason.as_str(), value), ("duplicated_1_n_grams", 0.375));
+}

@@ -1,4 +1,4 @@
-use crate::clean::blocks::{any, wide_runs};
+use crate::clean::blocks::{any, find, wide_runs};
 use crate::clean::rule::{Rule, Scratch};
 use crate::clean::settings::settings;
 
@@ -36,28 +36,53 @@ impl Rule for ControlCharacters {
         let is_control = |b: u8| ((b < 0x20) & (b != b'\n') & (b != b'\t')) | (b == 0x7f);
         let is_wanted = |c| self.removes(c) || self.is_stray(c);
         let has_any =
-            any(text.as_bytes(), is_control) || wide_runs(text).any(|run| run.chars().any(is_wanted));
-        if has_any { self.edit_reference(text) } else { None }
+            any(text.as_bytes(), is_control) || wide_runs(text).any(|(_, run)| run.chars().any(is_wanted));
+        if !has_any {
+            return None;
+        }
+        let bytes = text.as_bytes();
+        let is_suspect = |b: u8| is_control(b) | (b >= 0x80);
+        let mut out = String::with_capacity(text.len());
+        let mut at = 0;
+        while at < bytes.len() {
+            if is_suspect(bytes[at]) {
+                let mut rest = text[at..].chars();
+                let c = rest.next().unwrap_or_default();
+                self.push(&mut out, c, rest.next());
+                at += c.len_utf8();
+            } else {
+                let end = find(bytes, at, is_suspect).unwrap_or(bytes.len());
+                out.push_str(&text[at..end]);
+                at = end;
+            }
+        }
+        (out != text).then_some(out)
     }
 
     fn edit_reference(&self, text: &str) -> Option<String> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text.chars().peekable();
         while let Some(c) = rest.next() {
-            let next = rest.peek().copied();
-            if c == '\r' {
-                if next != Some('\n') {
-                    out.push('\n');
-                }
-            } else if self.is_stray(c) {
-                if joins(out.chars().next_back()) && joins(next) && !next.is_some_and(|c| self.removes(c)) {
-                    out.push(c);
-                }
-            } else if !self.removes(c) {
-                out.push(c);
-            }
+            self.push(&mut out, c, rest.peek().copied());
         }
         (out != text).then_some(out)
+    }
+}
+
+impl ControlCharacters {
+    /// Writes what becomes of a character before `next`.
+    fn push(&self, out: &mut String, c: char, next: Option<char>) {
+        if c == '\r' {
+            if next != Some('\n') {
+                out.push('\n');
+            }
+        } else if self.is_stray(c) {
+            if joins(out.chars().next_back()) && joins(next) && !next.is_some_and(|c| self.removes(c)) {
+                out.push(c);
+            }
+        } else if !self.removes(c) {
+            out.push(c);
+        }
     }
 }
 

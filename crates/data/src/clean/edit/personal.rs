@@ -24,6 +24,9 @@ pub enum PersonalAction {
 
 settings! {
     /// Finds personal data and secrets by their form; numbers with check digits are checked.
+    ///
+    /// What datatrove 0.10.1 masks is masked here, with one exception: its expression for IPv4 has no borders and so finds
+    /// addresses inside `256.1.1.1` and `1.2.3.4.5`, where here there are none.
     PersonalData = "personal_data" {
         /// What is done: `mask`, `drop` or `report`.
         action / with_action: PersonalAction = PersonalAction::Mask,

@@ -38,7 +38,7 @@ impl Rule for Unicode {
             NormalForm::Nfkc => is_nfkc_quick(run.chars()),
             NormalForm::Nfd => is_nfd_quick(run.chars()),
         };
-        if wide_runs(text).all(|run| is_normal(run) == IsNormalized::Yes) {
+        if wide_runs(text).all(|(_, run)| is_normal(run) == IsNormalized::Yes) {
             return None;
         }
         self.edit_reference(text)

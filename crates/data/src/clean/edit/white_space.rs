@@ -1,4 +1,4 @@
-use crate::clean::blocks::{any_pair, wide_runs};
+use crate::clean::blocks::{any_pair, find_pair, wide_runs};
 use crate::clean::rule::{Rule, Scratch};
 use crate::clean::settings::settings;
 
@@ -27,17 +27,34 @@ impl Rule for WhiteSpace {
     }
 
     fn edit(&self, text: &str, _scratch: &mut Scratch) -> Option<String> {
-        let has_unusual = self.unusual && wide_runs(text).any(|run| run.contains(is_unusual));
-        if !has_unusual && self.is_tidy(text) { None } else { self.edit_reference(text) }
+        if self.unusual && wide_runs(text).any(|(_, run)| run.contains(is_unusual)) {
+            return self.tidy(text, &plain_spaces(text), push_line);
+        }
+        if self.is_tidy(text) { None } else { self.tidy(text, text, push_line) }
     }
 
     fn edit_reference(&self, text: &str) -> Option<String> {
-        let plain;
-        let mut input = text;
-        if self.unusual && text.contains(is_unusual) {
-            plain = text.replace(is_unusual, " ");
-            input = &plain;
-        }
+        let plain = if self.unusual { text.replace(is_unusual, " ") } else { text.to_owned() };
+        self.tidy(text, &plain, push_words)
+    }
+}
+
+/// The text with plain spaces for unusual ones.
+fn plain_spaces(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for (start, run) in wide_runs(text) {
+        out.push_str(&text[from..start]);
+        out.push_str(&run.replace(is_unusual, " "));
+        from = start + run.len();
+    }
+    out.push_str(&text[from..]);
+    out
+}
+
+impl WhiteSpace {
+    /// What becomes of `text`, which is `input` but for unusual spaces; `push` writes a line without its runs.
+    fn tidy(&self, text: &str, input: &str, push: fn(&mut String, &str)) -> Option<String> {
         let mut out = String::with_capacity(input.len());
         let mut blank = 0;
         let mut is_first = true;
@@ -54,7 +71,7 @@ impl Rule for WhiteSpace {
                 out.extend(std::iter::repeat_n('\n', blank.min(self.max_blank_lines) + 1));
             }
             (blank, is_first) = (0, false);
-            if self.runs { push_line(&mut out, line) } else { out.push_str(line) }
+            if self.runs { push(&mut out, line) } else { out.push_str(line) }
         }
         if !self.trim {
             let kept = if is_first { blank.saturating_sub(1) } else { blank };
@@ -62,9 +79,7 @@ impl Rule for WhiteSpace {
         }
         (out != text).then_some(out)
     }
-}
 
-impl WhiteSpace {
     /// A quick look that finds most texts tidy and calls no untidy text so.
     fn is_tidy(&self, text: &str) -> bool {
         let bytes = text.as_bytes();
@@ -87,22 +102,26 @@ impl WhiteSpace {
     }
 }
 
-/// The line with its indent as it is and each later run of spaces and tabs as one space.
+/// The line, which ends in no space, with its indent as it is and each later run of spaces and tabs as one space.
 fn push_line(out: &mut String, line: &str) {
     let bytes = line.as_bytes();
-    let indent = bytes.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
     let is_blank = |b: u8| (b == b' ') | (b == b'\t');
-    let has_run = bytes[indent..].windows(2).any(|pair| is_blank(pair[0]) & is_blank(pair[1]));
-    if !has_run && !line[indent..].contains('\t') {
-        out.push_str(line);
-        return;
+    let blanks = |from: usize| bytes[from..].iter().take_while(|b| is_blank(**b)).count();
+    let mut from = 0;
+    let mut at = blanks(0);
+    while let Some(run) = find_pair(bytes, at, |a, b| (a == b'\t') | (is_blank(a) & is_blank(b))) {
+        out.push_str(&line[from..run]);
+        out.push(' ');
+        at = run + blanks(run);
+        from = at;
     }
-    out.push_str(&line[..indent]);
-    let words = line[indent..].split([' ', '\t']).filter(|word| !word.is_empty());
-    for (number, word) in words.enumerate() {
-        if number > 0 {
-            out.push(' ');
-        }
-        out.push_str(word);
-    }
+    out.push_str(&line[from..]);
+}
+
+/// The same, word by word.
+fn push_words(out: &mut String, line: &str) {
+    let rest = line.trim_start_matches([' ', '\t']);
+    out.push_str(&line[..line.len() - rest.len()]);
+    let words: Vec<&str> = rest.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
+    out.push_str(&words.join(" "));
 }

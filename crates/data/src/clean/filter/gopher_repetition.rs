@@ -2,9 +2,9 @@ use super::gopher_quality::Counting;
 use crate::clean::analysis::{Analysis, Joined, Line, Word, mix};
 use crate::clean::chars::{count_chars, strip};
 use crate::clean::reference;
-use crate::clean::rule::{Drop, Places, Rule, Scratch};
+use crate::clean::rule::{Drop, Place, Places, Rule, Scratch};
 use crate::clean::settings::settings;
-use crate::clean::table::Table;
+use crate::clean::table::{Sketch, Table};
 use xxhash_rust::xxh3::xxh3_64;
 
 settings! {
@@ -105,11 +105,14 @@ impl GopherRepetition {
         let words = &analysis.words;
         // No n-gram is more frequent than the most frequent of a shorter length, and none longer than the longest.
         let mut known: Option<(usize, usize)> = None;
-        for &(n, limit) in &self.top_ngrams {
-            let bound = known
-                .filter(|(shorter, _)| *shorter <= n)
-                .map(|(_, count)| count * longest(joined, words, n));
-            if bound.is_some_and(|bound| bound as f64 / all <= limit) {
+        for &(n, limit) in self.top_ngrams.iter().filter(|(n, _)| *n > 0) {
+            let longest = longest(joined, words, n);
+            let is_kept = |count: usize| (count * longest) as f64 / all <= limit;
+            if known.is_some_and(|(shorter, count)| shorter <= n && is_kept(count)) {
+                continue;
+            }
+            if let Some(count) = most(words, n, &mut places.sketch).filter(|count| is_kept(*count)) {
+                known = Some((n, count));
                 continue;
             }
             if let Some((at, count)) = top(words, n, table) {
@@ -120,8 +123,8 @@ impl GopherRepetition {
                 known = Some((n, count));
             }
         }
-        if let Some(least) = self.duplicate_ngrams.iter().map(|(n, _)| *n).min() {
-            find_repeatable(joined, words.len(), least, table, places);
+        if let Some(least) = self.duplicate_ngrams.iter().map(|(n, _)| *n).filter(|n| *n > 0).min() {
+            find_repeatable(joined, words.len(), least, places);
         }
         for &(n, limit) in &self.duplicate_ngrams {
             let share = repeated_chars(joined, n, words.len(), &places.list, table) as f64 / all;
@@ -223,6 +226,13 @@ pub(super) fn top(words: &[Word], n: usize, table: &mut Table) -> Option<(usize,
     (best.1 > 0).then_some((best.0 as usize, best.1 as usize))
 }
 
+/// As many as the most frequent n-gram occurs, or a few more; `None` if that is more than a sketch counts.
+fn most(words: &[Word], n: usize, sketch: &mut Sketch) -> Option<usize> {
+    sketch.clear(words.len());
+    let most = words.windows(n).map(|ngram| sketch.add(spaced(ngram))).max().unwrap_or(0);
+    (most < u8::MAX).then_some(usize::from(most))
+}
+
 /// Code points of the longest n-gram, spaces included.
 fn longest(joined: &Joined, words: &[Word], n: usize) -> usize {
     let last = (words.len() + 1).saturating_sub(n);
@@ -237,47 +247,78 @@ pub(super) fn spaced(ngram: &[Word]) -> u64 {
         .fold(0, |hash: u64, word| (hash.rotate_left(29) ^ word.hash).wrapping_mul(0xd6e8_feb8_6659_fd93))
 }
 
-/// Bytes by which positions are told apart before n-grams are hashed.
+/// Bytes by which positions are told apart before n-grams are hashed: n-grams that are equal begin with the same.
 const WINDOW: usize = 16;
 
-/// The positions from which an n-gram of `least` or more words may repeat another: those that share their first 16 bytes
-/// with another position, and those where an n-gram has fewer. All others are neither repeats nor repeated.
-fn find_repeatable(joined: &Joined, words: usize, least: usize, table: &mut Table, places: &mut Places) {
-    places.list.clear();
+/// The same for n-grams with so many.
+const LONG_WINDOW: usize = 32;
+
+/// The positions from which an n-gram of `least` or more words may repeat another. All others are neither repeats nor repeated;
+/// that a sketch takes some for repeats makes more positions, and changes nothing else.
+fn find_repeatable(joined: &Joined, words: usize, least: usize, places: &mut Places) {
+    let Places { list, hashes, sketch } = places;
+    list.clear();
     if least == 0 || words < least {
         return;
     }
-    table.clear(words);
-    places.marks.clear();
-    places.marks.resize(words, false);
-    for at in 0..=words - least {
-        let window = joined.window::<WINDOW>(at);
-        if let Some(window) = window {
-            let value = u128::from_le_bytes(*window);
-            // Where two windows share a hash, more positions are looked at, and nothing else changes.
-            let (count, first) = table.add(mix(value as u64, (value >> 64) as u64), at as u32);
-            if count > 1 {
-                places.marks[first as usize] = true;
-                places.marks[at] = true;
-            }
-        }
-        if window.is_none() || joined.words(at, least).len() < WINDOW {
-            places.marks[at] = true;
+    hashes.clear();
+    hashes.extend((0..=words - least).map(|at| window_hash(joined, at)));
+    sketch.clear(hashes.len());
+    hashes.iter().flatten().for_each(|hash| {
+        sketch.add(*hash);
+    });
+    for (at, hash) in hashes.iter().enumerate() {
+        // An n-gram without a window is equal to none that has one.
+        let is_repeatable = hash.is_none_or(|hash| sketch.count(hash) > 1);
+        if is_repeatable || joined.words(at, least).len() < WINDOW {
+            list.push(Place { at: at as u32, is_long: true });
         }
     }
-    let marked = places.marks.iter().enumerate().filter(|(_, is_marked)| **is_marked);
-    places.list.extend(marked.map(|(at, _)| at as u32));
+    sketch.clear(list.len());
+    for place in list.iter() {
+        if let Some(hash) = long_window_hash(joined, place.at as usize) {
+            sketch.add(hash);
+        }
+    }
+    for place in list.iter_mut() {
+        let hash = long_window_hash(joined, place.at as usize);
+        place.is_long = hash.is_some_and(|hash| sketch.count(hash) > 1);
+    }
+}
+
+fn halves(bytes: [u8; WINDOW]) -> (u64, u64) {
+    let value = u128::from_le_bytes(bytes);
+    (value as u64, (value >> 64) as u64)
+}
+
+fn window_hash(joined: &Joined, at: usize) -> Option<u64> {
+    let (low, high) = halves(*joined.window::<WINDOW>(at)?);
+    Some(mix(low, high))
+}
+
+fn long_window_hash(joined: &Joined, at: usize) -> Option<u64> {
+    let window = joined.window::<LONG_WINDOW>(at)?;
+    let (first, second) = (window.first_chunk::<WINDOW>()?, window.last_chunk::<WINDOW>()?);
+    let (low, high) = halves(*first);
+    let start = mix(low, high);
+    let (low, high) = halves(*second);
+    Some(mix(low ^ start, high))
 }
 
 /// Code points in n-grams, joined without spaces, that repeat an earlier one; after a repeat its words are skipped.
-fn repeated_chars(joined: &Joined, n: usize, words: usize, places: &[u32], table: &mut Table) -> usize {
+fn repeated_chars(joined: &Joined, n: usize, words: usize, places: &[Place], table: &mut Table) -> usize {
     table.clear(places.len());
     let (mut from, mut chars) = (0, 0);
-    for at in places.iter().map(|at| *at as usize) {
+    for place in places {
+        let at = place.at as usize;
         if at < from || at + n > words || n == 0 {
             continue;
         }
-        if table.add(xxh3_64(joined.words(at, n)), 0).0 > 1 {
+        let ngram = joined.words(at, n);
+        if ngram.len() >= LONG_WINDOW && !place.is_long {
+            continue;
+        }
+        if table.add(xxh3_64(ngram), 0).0 > 1 {
             chars += joined.chars(at, n);
             from = at + n;
         }

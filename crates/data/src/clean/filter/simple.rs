@@ -139,7 +139,7 @@ impl Rule for Alphabet {
         let bytes = text.as_bytes();
         let mut letters = count(bytes, |b| (b | 0x20).wrapping_sub(b'a') < 26);
         let mut all = count(bytes, |b| (b != b' ') & (b.wrapping_sub(9) >= 5) & (b < 0x80));
-        for c in wide_runs(text).flat_map(str::chars).filter(|c| !c.is_whitespace()) {
+        for c in wide_runs(text).flat_map(|(_, run)| run.chars()).filter(|c| !c.is_whitespace()) {
             all += 1;
             letters += usize::from(c.is_alphabetic());
         }
