@@ -10,7 +10,7 @@ use crate::{close, number};
 
 /// A metric whose score of a sum is computed in 32 bits. Sums of the rows themselves are exact in either: counts, and
 /// halves of them as the mean length of two references.
-pub struct Single<'a, M>(pub &'a M);
+pub(crate) struct Single<'a, M>(pub(crate) &'a M);
 
 impl<M: CorpusMetric> CorpusMetric for Single<'_, M> {
     fn name(&self) -> String {
@@ -84,7 +84,7 @@ fn ter(edits: f32, length: f32) -> f32 {
 }
 
 /// How sacreBLEU takes the mean of resampled scores.
-pub enum Mean {
+pub(crate) enum Mean {
     /// Python's `statistics.mean` of one system: the exact mean, as a number of the scores' type.
     Exact,
     /// NumPy's `mean` of a system in a paired test: of sorted 32-bit scores in 32 bits, by halves.
@@ -94,7 +94,7 @@ pub enum Mean {
 /// Checks mean and half width, which must be the reference's to 1e-9, its 32-bit ones to the last bit. `got` is of the
 /// 32-bit metric, `double` of the metric itself, and `generator` where the resamples were drawn.
 #[track_caller]
-pub fn check<M: CorpusMetric>(
+pub(crate) fn check<M: CorpusMetric>(
     metric: &Single<'_, M>,
     rows: &SegmentStatistics,
     (got, double): (ResampledScore, ResampledScore),
