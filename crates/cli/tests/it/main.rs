@@ -8,3 +8,4 @@ mod metrics;
 mod program;
 mod real_data;
 mod support;
+mod task;

@@ -1,6 +1,7 @@
 //! Training.
 
 mod adapters;
+mod ask;
 mod atomic;
 mod bf16;
 mod config;
