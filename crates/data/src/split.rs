@@ -2,10 +2,12 @@
 
 mod assign;
 mod column;
+mod divide;
 mod group;
 mod plan;
 mod quota;
 mod report;
+mod strata;
 
 use std::fmt;
 
@@ -13,7 +15,8 @@ use self::group::Groups;
 use crate::error::DataError;
 use crate::record::Record;
 
-pub use self::plan::{Assign, Part, PartSize, Parts, SplitPlan, TextGroups};
+pub use self::divide::{Part, Parts};
+pub use self::plan::{Assign, PartSize, SplitPlan, TextGroups};
 pub use self::report::{PartReport, SplitReport, StratumReport};
 
 /// How many records the validation set takes.

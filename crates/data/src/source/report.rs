@@ -43,6 +43,28 @@ pub enum SkipReason {
     Folder,
 }
 
+impl DataError {
+    /// The place of a record that cannot be read; `None` for errors that are not about one.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Json { origin, .. }
+            | Self::Utf8 { origin, .. }
+            | Self::BinaryText { origin, .. }
+            | Self::Table { origin, .. }
+            | Self::RecordTooLong { origin, .. }
+            | Self::Damaged { origin, .. }
+            | Self::NotAnObject { origin, .. }
+            | Self::MissingColumn { origin, .. }
+            | Self::WrongType { origin, .. }
+            | Self::UnknownShape { origin, .. }
+            | Self::MixedShapes { origin, .. }
+            | Self::UnknownRole { origin, .. }
+            | Self::NoAssistantText { origin, .. } => Some(origin),
+            _ => None,
+        }
+    }
+}
+
 impl SkipReason {
     pub(crate) fn of(error: &DataError) -> Self {
         match error {

@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 use super::array::Array;
 use super::elements::{Element, FileContext};
 use crate::error::DataError;
+use crate::record::Origin;
 
 use detect::Head;
 use flatten::Article;
@@ -58,7 +59,7 @@ impl Questions {
                 }));
             }
             self.article = None;
-            let article = self.articles.next()?;
+            let article = by_line(self.articles.next()?);
             let place = format!("data[{}]", self.count);
             self.count += 1;
             match article.and_then(|article| Article::new(article, place)) {
@@ -66,5 +67,17 @@ impl Questions {
                 Err(error) => return Some(Err(error)),
             }
         }
+    }
+}
+
+/// The place of an article without its number: the numbers are those of the questions.
+fn by_line(article: Result<Element, DataError>) -> Result<Element, DataError> {
+    let line_of = |origin: Origin| Origin { record: None, ..origin };
+    match article {
+        Ok(Element { origin, payload }) => Ok(Element { origin: line_of(origin), payload }),
+        Err(DataError::RecordTooLong { origin, limit }) => {
+            Err(DataError::RecordTooLong { origin: line_of(origin), limit })
+        }
+        Err(error) => Err(error),
     }
 }

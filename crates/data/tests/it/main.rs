@@ -32,6 +32,7 @@ mod source;
 mod source_files;
 #[cfg(feature = "parquet")]
 mod source_parquet;
+mod source_places;
 mod source_records;
 mod split;
 mod split_plan;

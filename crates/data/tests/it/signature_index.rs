@@ -190,7 +190,7 @@ fn files_that_are_not_signatures_are_named() {
     for (bytes, message) in [
         (&b""[..], "it does not begin with BURNSIGN: not a signature file"),
         (b"{\"text\": \"a\"}", "it does not begin with BURNSIGN: not a signature file"),
-        (b"BURNSIGN\x02\0\0\0", "version 2; this program reads version 1"),
+        (b"BURNSIGN\x03\0\0\0", "version 3; this program reads version 2"),
         (b"BURNSIGN\x01\0\0", "it is cut short"),
     ] {
         fs::write(&path, bytes).unwrap();
