@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -19,9 +19,10 @@ const WAITS: usize = 10;
 const WAIT: Duration = Duration::from_millis(50);
 
 /// Answers by the key of their question, in `answers.jsonl` of a folder: one line an answer, appended and written
-/// through to the disk before the answer is used. A crash loses at most the answer that was on its way.
+/// through to the disk before the answer is used. A crash, or the end of the power, loses at most the answers that were on
+/// their way, one for each request at the same time. Answers to other questions (another task, another model) do no harm.
 ///
-/// The file is locked while it is open, so that two runs cannot interleave lines.
+/// The file is locked while it is open, so that two runs cannot interleave lines; the lock ends with the process.
 #[derive(Debug)]
 pub struct DiskCache {
     path: PathBuf,
@@ -33,6 +34,8 @@ pub struct DiskCache {
 struct Journal {
     file: File,
     answers: HashMap<String, Answer>,
+    /// Where half a line begins that could not be taken back.
+    torn: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,8 +46,7 @@ struct Line {
 }
 
 impl DiskCache {
-    /// Opens the cache in a folder, which is made where it is missing. A last line without an end, which a crash
-    /// left, is cut off.
+    /// Opens the cache in a folder, which is made where it is missing. Half a last line, which a crash left, is cut off.
     ///
     /// # Errors
     ///
@@ -68,7 +70,15 @@ impl DiskCache {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(read)?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if bytes.is_empty() {
+            sync_folder(dir.as_ref()).map_err(write)?;
+        }
+        let mut whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if serde_json::from_slice::<Line>(&bytes[whole..]).is_ok() {
+            // Only the line break is missing, and the answer was paid for.
+            file.write_all(b"\n").and_then(|()| file.sync_data()).map_err(write)?;
+            whole = bytes.len();
+        }
         let repaired = bytes.len() - whole;
         if repaired > 0 {
             file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(write)?;
@@ -83,7 +93,7 @@ impl DiskCache {
                 .map_err(|error| DataError::Json { origin: origin(), message: error.to_string() })?;
             answers.insert(line.key, line.answer);
         }
-        Ok(Self { path, journal: Mutex::new(Journal { file, answers }), repaired })
+        Ok(Self { path, journal: Mutex::new(Journal { file, answers, torn: None }), repaired })
     }
 
     /// The answer to a question, if it is there.
@@ -102,11 +112,15 @@ impl DiskCache {
         let mut text = serde_json::to_string(&line).map_err(|error| write(error.into()))?;
         text.push('\n');
         let mut journal = self.journal();
+        if let Some(end) = journal.torn {
+            journal.file.set_len(end).map_err(write)?;
+            journal.torn = None;
+        }
         let before = journal.file.metadata().map_err(write)?.len();
         let written = journal.file.write_all(text.as_bytes()).and_then(|()| journal.file.sync_data());
         if let Err(source) = written {
             // Half a line in the middle would spoil the file for good.
-            let _ = journal.file.set_len(before);
+            journal.torn = journal.file.set_len(before).is_err().then_some(before);
             return Err(write(source));
         }
         journal.answers.insert(line.key, line.answer);
@@ -131,4 +145,16 @@ impl DiskCache {
     fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes the name of a new file through to the disk.
+#[cfg(unix)]
+fn sync_folder(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Folders cannot be opened there.
+#[cfg(not(unix))]
+fn sync_folder(_dir: &Path) -> io::Result<()> {
+    Ok(())
 }

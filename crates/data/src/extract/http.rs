@@ -157,7 +157,8 @@ impl HttpConfig {
 ///
 /// Sent again, after a wait that doubles each time and is at least what `Retry-After` asks: the statuses 408, 409,
 /// 425, 429 and 500 and above, broken connections, timeouts, and answers that are not the protocol's JSON. 401, 403 and
-/// 404 stop a run; any other status refuses the one question.
+/// 404 stop a run; any other status, and an answer without a text (a refusal, which is paid for too), refuses the one
+/// question.
 pub struct HttpModel {
     config: HttpConfig,
     key: Option<String>,
@@ -234,8 +235,9 @@ impl HttpModel {
             .map_err(|error| temporary(format!("{url}: reading the answer: {error}")))?;
         let message = || format!("{url}: status {status}: {}", beginning(&text));
         match status {
-            200..300 => read_answer(&text)
-                .ok_or_else(|| temporary(format!("{url}: not a chat completion: {}", beginning(&text)))),
+            200..300 => read_answer(&text).unwrap_or_else(|| {
+                Err(temporary(format!("{url}: not a chat completion: {}", beginning(&text))))
+            }),
             408 | 409 | 425 | 429 | 500.. => Err(ModelError::Temporary { message: message(), retry_after }),
             401 | 403 | 404 => Err(ModelError::Fatal { message: message() }),
             _ => Err(ModelError::Refused { message: message() }),
@@ -275,16 +277,28 @@ impl LanguageModel for HttpModel {
     }
 }
 
-fn read_answer(text: &str) -> Option<Answer> {
+/// `None` for what is not the protocol's.
+fn read_answer(text: &str) -> Option<Result<Answer, ModelError>> {
     let body: Value = serde_json::from_str(text).ok()?;
     let choice = body.get("choices")?.get(0)?;
+    let message = choice.get("message")?.as_object()?;
+    let finish_reason = choice.get("finish_reason").and_then(Value::as_str).map(str::to_owned);
     let count = |name: &str| body.get("usage").and_then(|usage| usage.get(name)?.as_u64());
-    Some(Answer {
-        text: choice.get("message")?.get("content")?.as_str()?.to_owned(),
+    let text = match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => {
+            let reason = message.get("refusal").and_then(Value::as_str).or(finish_reason.as_deref());
+            let message = format!("an answer without a text: {}", reason.unwrap_or("no reason given"));
+            return Some(Err(ModelError::Refused { message }));
+        }
+        Some(_) => return None,
+    };
+    Some(Ok(Answer {
+        text,
         prompt_tokens: count("prompt_tokens"),
         completion_tokens: count("completion_tokens"),
-        finish_reason: choice.get("finish_reason").and_then(Value::as_str).map(str::to_owned),
-    })
+        finish_reason,
+    }))
 }
 
 fn beginning(text: &str) -> String {

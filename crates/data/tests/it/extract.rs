@@ -3,6 +3,8 @@
 mod align;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
+mod killed;
 mod output;
 mod page;
 mod reference;

@@ -28,6 +28,7 @@ impl Server {
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let entries = Arc::clone(&log);
         let server = server::Server::start(move |request| {
+            assert!(request.body.is_empty(), "the hub is only asked");
             let (range, token) = (request.header("range"), request.header("authorization"));
             let entry = format!("{} {} range={range} token={token}", request.method, request.path);
             entries.lock().expect("no panic").push(entry);

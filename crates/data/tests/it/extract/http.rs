@@ -25,6 +25,8 @@ enum Act {
     Slow,
     Status(u16, Option<&'static str>),
     BrokenJson,
+    /// The model does not want to.
+    Refuse,
     /// Ends the connection in the middle of the body.
     HangUp,
 }
@@ -86,6 +88,11 @@ fn answer(act: Act, question: &str) -> server::Answer {
     .to_string();
     let half = body.len() / 2;
     match act {
+        Act::Refuse => {
+            let message = json!({"role": "assistant", "content": null, "refusal": "I can't say."});
+            let body = json!({"choices": [{"message": message, "finish_reason": "stop"}]});
+            server::Answer::new("200 OK", body.to_string())
+        }
         Act::Answer | Act::Invent => server::Answer::new("200 OK", body),
         Act::Slow => server::Answer::new("200 OK", body).silent_after(0),
         Act::Status(code, retry) => {
@@ -133,6 +140,7 @@ fn faults_that_stay_are_told_apart() {
     let server = Server::start(|question, _| match question {
         "Key" => Act::Status(401, None),
         "Long" => Act::Status(400, None),
+        "Evil" => Act::Refuse,
         _ => Act::Status(500, None),
     });
     let model = server.config().with_max_retries(2).init().expect("a model");
@@ -140,9 +148,14 @@ fn faults_that_stay_are_told_apart() {
     assert!(matches!(&fatal, ModelError::Fatal { message } if message.contains("401")), "{fatal:?}");
     let refused = ask(&model, "Long").expect_err("too long");
     assert!(matches!(&refused, ModelError::Refused { message } if message.contains("400")), "{refused:?}");
+    let refused = ask(&model, "Evil").expect_err("a refusal");
+    assert!(
+        matches!(&refused, ModelError::Refused { message } if message.ends_with("I can't say.")),
+        "{refused:?}"
+    );
     let down = ask(&model, "Other").expect_err("down").to_string();
     assert!(down.contains("status 500") && down.contains("sent 3 times"), "{down}");
-    assert_eq!(server.seen.lock().expect("no panic").len(), 5);
+    assert_eq!(server.seen.lock().expect("no panic").len(), 6, "a refusal is paid for once");
 }
 
 #[test]

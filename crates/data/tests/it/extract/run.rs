@@ -152,6 +152,52 @@ fn a_torn_last_line_is_cut_off_and_asked_again() {
 }
 
 #[test]
+fn a_journal_may_end_anywhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("answers.jsonl");
+    let keys = ["first", "second"];
+    let cache = DiskCache::open(folder.path()).expect("a cache");
+    for key in keys {
+        cache.put(key, &Answer::new("Köln\n{}")).expect("kept");
+    }
+    drop(cache);
+    let whole = std::fs::read(&path).expect("the journal");
+    let ends: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] == b'\n').collect();
+    for length in 0..=whole.len() {
+        std::fs::write(&path, &whole[..length]).expect("writable");
+        let cache = DiskCache::open(folder.path()).unwrap_or_else(|error| panic!("{length}: {error}"));
+        // A line that lacks its end alone is whole.
+        let complete = ends.iter().filter(|end| **end <= length).count();
+        assert_eq!(cache.len(), complete, "{length}");
+        for (number, key) in keys.into_iter().enumerate() {
+            assert_eq!(cache.get(key).is_some(), number < complete, "{length}");
+        }
+        cache.put("third", &Answer::new("after it")).expect("kept");
+        drop(cache);
+        assert_eq!(DiskCache::open(folder.path()).expect("sound").len(), complete + 1, "{length}");
+    }
+}
+
+#[test]
+fn a_changed_task_is_asked_anew_and_the_old_answers_stay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let documents = documents(4);
+    let ask = |task: Task| {
+        let model = Capitals::default();
+        let extractor = Extractor::new(task, &model as &dyn LanguageModel).with_cache(folder.path());
+        let run = extractor.run(&documents, |_| {}).expect("a run");
+        (run.report.asked, run.report.kept, run.report.invalid)
+    };
+    let schema = || Schema::new([ClassSchema::new("city", [])]);
+    assert_eq!(ask(Task::new("Names.")), (4, 0, 0));
+    assert_eq!(ask(Task::new("Names of people.")), (4, 0, 0));
+    assert_eq!(ask(Task::new("Names.")), (0, 4, 0));
+    // What the model is not told does not make another question, but the answers are judged by it.
+    let (asked, kept, invalid) = ask(Task::new("Names.").with_schema(schema()));
+    assert!((asked, kept) == (0, 4) && invalid > 0, "{asked} {kept} {invalid}");
+}
+
+#[test]
 fn equal_questions_are_asked_once_even_at_the_same_time() {
     let calls = AtomicUsize::new(0);
     let model = |_: &Request| -> Result<Answer, ModelError> {
