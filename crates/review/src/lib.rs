@@ -6,7 +6,7 @@
 //! | who sees which pair when and on which side | [`Plan`], drawn from the seed |
 //! | a page on this machine | [`serve`], [`Server`] |
 //! | a page in a file, for a machine without the server | [`offline_page`] |
-//! | what such a page saved, into the log | [`import`] |
+//! | what such a page saved, into the log | [`import()`] |
 //! | every judgement, on the disk before it is confirmed | [`JudgementLog`], [`read_log`] |
 //! | win rates, ratings, agreement, biases | [`Results`] |
 //! | chosen and rejected outputs to tune on | [`preference_pairs`] |

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The page of one judge with all tasks inside. It works from a file without any network, keeps answers in the
-/// browser's storage, and saves them to and takes them from JSONL files, which [`import`](crate::import) reads.
+/// browser's storage, and saves them to and takes them from JSONL files, which [`import`](crate::import()) reads.
 ///
 /// In a blind study the page holds no name of a system, as the served one, and in any study no token.
 ///
