@@ -561,13 +561,24 @@ fn wrong_files_say_all_that_is_wrong() {
          prompt: found none; wanted a template\n  target: found none; wanted a template, or a list of them\n  \
          metrics: found none; wanted at least one"
     );
-    eprintln!("SHOW {}", refused("unquoted0.yaml", "task: t\nprompt: {{ q }}\ntarget: b\n"));
-    eprintln!("SHOW {}", refused("unquoted.yaml", "task: t\nprompt: hi\ntarget: {a: b}\n"));
-    eprintln!("SHOW {}", refused("unquoted2.yaml", "task: t\nprompt: {a: b}\ntarget: [{{ a }}]\n"));
-    eprintln!("SHOW {}", refused("filter.yaml", "task: t\nfilters: [strip, upper]\n"));
-    eprintln!(
-        "SHOW {}",
-        refused("options.yaml", "task: t\nmetrics: [{metric: rougeL, ignore_case: true}]\n")
+    let unquoted = refused("unquoted.yaml", "task: t\nprompt: {{ q }}\ntarget: b\n");
+    assert!(unquoted.starts_with("unquoted.yaml: not valid YAML: error: line 2 column 10"), "{unquoted}");
+    assert!(unquoted.ends_with("\nA template that begins with {{ needs quotes."), "{unquoted}");
+    assert_eq!(
+        refused("table.yaml", "task: t\nprompt: hi\ntarget: {a: b}\nmetrics: [bleu]\n"),
+        "table.yaml has 1 problem:\n  target: found {\"a\":\"b\"}, wanted a text"
+    );
+    assert_eq!(
+        refused("filter.yaml", "task: t\nprompt: q\ntarget: x\nfilters: [strip, upper]\nmetrics: [bleu]\n"),
+        "filter.yaml has 1 problem:\n  filters[1]: found filter `upper`, wanted one of strip, lowercase, first_line, \
+         gsm8k_strict, gsm8k_flexible, json, choice, {regex: PATTERN, choose: first|last}, {choice: {..}}"
+    );
+    assert_eq!(
+        refused(
+            "options.yaml",
+            "task: t\nprompt: q\ntarget: x\nmetrics: [{metric: rougeL, ignore_case: true}]\n"
+        ),
+        "options.yaml has 1 problem:\n  metrics[0]: found options of rougeL: ignore_case; only exact_match has any"
     );
     assert_eq!(
         refused("task.json", "{}"),
@@ -793,7 +804,6 @@ fn solutions_of_gsm8k_are_graded_as_by_its_authors() {
             })
             .map(|(item, _)| item.place.as_str())
             .collect();
-        println!("{system}: {:?} {different:?}", report.scores);
         assert_eq!(different, [""; 0], "{system}");
     }
 }
@@ -810,7 +820,6 @@ fn summaries_of_scitldr_have_several_references() {
     };
     let report = task.score(&items, &items.iter().map(last).collect::<Vec<_>>()).unwrap();
     assert!(items.iter().any(|item| item.references.len() > 1));
-    println!("{:?}", report.scores);
     assert!(report.scores["rougeL"].value > 99.9, "{:?}", report.scores);
 }
 
