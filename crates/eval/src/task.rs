@@ -1,5 +1,6 @@
 //! Tasks: a file that says what a model is asked about each row of data, and how its answers are scored.
 
+mod check;
 mod config;
 mod file;
 mod filter;
@@ -74,7 +75,8 @@ impl TaskConfig {
         self.prepare().map_err(|problems| EvalError::Task { task: origin, problems })
     }
 
-    pub(in crate::task) fn prepare(self) -> Result<Task, Vec<TaskProblem>> {
+    /// The task, or all that is wrong.
+    fn prepare(self) -> Result<Task, Vec<TaskProblem>> {
         let mut problems = self.problems();
         let mut templates = Templates::new();
         let mut add = |field: String, source: &str| match templates.add(field, source) {

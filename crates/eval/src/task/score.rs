@@ -42,7 +42,7 @@ mod or_minus_infinity {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskResponse {
-    /// Of `generate_until`: what it wrote, already cut at `until`.
+    /// Of `generate_until`: what it wrote. What follows one of `until` does not count.
     Text(String),
     /// Of `multiple_choice`: how likely each choice is, in their order.
     Choices {
@@ -181,7 +181,7 @@ impl Task {
         let TaskResponse::Text(text) = response else {
             return Err(self.wrong_kind(item, response));
         };
-        let mut answer = text.clone();
+        let mut answer = self.config.generation.cut(text).to_owned();
         for (at, filter) in self.filters.iter().enumerate() {
             let found = filter.apply(&answer, &item.choices);
             let refuse = |error| self.refuse(&item.place, format!("filters[{at}]"), super::full(&error));
