@@ -107,7 +107,7 @@ impl Asked<'_> {
                 wanted.push(self.pair(&context, &self.task.continuation(choice))?);
             }
             for choice in item.choices.iter().filter(|_| is_twice) {
-                wanted.push(self.pair("", choice)?);
+                wanted.push(self.pair("", &self.task.continuation(choice))?);
             }
         }
         let mut found = self.likelihoods(&wanted, batch_size, progress)?.into_iter();

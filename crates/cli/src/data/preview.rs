@@ -13,7 +13,8 @@ pub(crate) struct PreviewArgs {
     /// Hugging Face directory of the model, or a tokenizer.json.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// A built-in chat template instead of the model's own: chatml, gemma, llama2, llama3, mistral, phi3, zephyr.
+    /// A built-in chat template instead of the model's own: chatml, gemma, llama2, llama3, llama3.1, mistral,
+    /// phi3, zephyr.
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
     /// Records to show.

@@ -19,7 +19,7 @@ fn report(path: &str) -> Value {
 #[test]
 fn choices_texts_and_perplexity_of_a_file() {
     let dir = tempfile::tempdir().unwrap();
-    let row = |i: usize| json!({ "thing": format!("box {i}"), "colour": if i % 2 == 0 { "red" } else { "blue" } });
+    let row = |i: usize| json!({ "thing": format!("box {i}"), "colour": if i.is_multiple_of(2) { "red" } else { "blue" } });
     let data = write(dir.path(), "rows.jsonl", &(0..4).map(|i| format!("{}\n", row(i))).collect::<String>());
     let (base, out) = (base().display().to_string(), dir.path().join("report.json").display().to_string());
     let run = |text: &str, more: &[&str]| {
@@ -59,10 +59,21 @@ fn choices_texts_and_perplexity_of_a_file() {
     let (_, _, found) = run(text, &[]);
     assert!(found["scores"]["word_perplexity"]["value"].as_f64().unwrap() > 1.0);
 
-    let task = write(dir.path(), "bad.yaml", "task: bad\nprompt: '{{ thing'\ntarget: x\nmetrics: [exact_match, acc]\n");
+    let task = write(
+        dir.path(),
+        "bad.yaml",
+        "task: bad\nprompt: '{{ thing'\ntarget: x\nmetrics: [exact_match, acc]\n",
+    );
     let error = fail(&["task", &task, "--model", &base, "--data", &data]);
-    assert!(error.contains("2 problems") && error.contains("metrics[1]") && error.contains("prompt"), "{error}");
-    let task = write(dir.path(), "none.yaml", "task: t\nprompt: '{{ nothing }}'\ntarget: x\nmetrics: [exact_match]\n");
+    assert!(
+        error.contains("2 problems") && error.contains("metrics[1]") && error.contains("prompt"),
+        "{error}"
+    );
+    let task = write(
+        dir.path(),
+        "none.yaml",
+        "task: t\nprompt: '{{ nothing }}'\ntarget: x\nmetrics: [exact_match]\n",
+    );
     let error = fail(&["task", &task, "--model", &base, "--data", &data]);
     assert!(error.contains("rows.jsonl:1") && error.contains("`nothing`"), "{error}");
     let error = fail(&["task", &task, "--model", &base]);
@@ -82,7 +93,20 @@ fn the_example_tasks_run_over_the_real_sets() {
     {
         let task = tasks.join(format!("{task}.yaml")).display().to_string();
         let file = data.join(file).display().to_string();
-        let args = ["task", &task, "--model", &base, "--data", &file, "--num-fewshot", "0", "--limit", "2", "--out", &out];
+        let args = [
+            "task",
+            &task,
+            "--model",
+            &base,
+            "--data",
+            &file,
+            "--num-fewshot",
+            "0",
+            "--limit",
+            "2",
+            "--out",
+            &out,
+        ];
         succeed(&args);
         let found = report(&out);
         assert_eq!(found["examples"], 2, "{task}");

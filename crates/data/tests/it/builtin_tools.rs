@@ -22,7 +22,7 @@ fn tools(conversation: &Value) -> Vec<Value> {
     typed::<Option<Vec<Value>>>(&conversation["tools"]).unwrap_or_default()
 }
 
-/// Reference: jinja2 3.1.6, `tests/fixtures/tool_chats.py`.
+/// Reference: jinja2 3.1.6, `docs/parity/tool_chats.py`.
 #[test]
 fn tools_are_shown_as_the_families_do() {
     let fixture: Value =

@@ -28,9 +28,15 @@ fn items(task: &Task, rows: &[Value]) -> Vec<TaskItem> {
     rows.iter().map(|row| task.item(row.as_object().unwrap(), "rows:1").unwrap()).collect()
 }
 
-fn ask(task: &Task, items: &[TaskItem], tokenizer: &Tokenizer, batch: usize) -> Result<TaskAnswers, TrainError> {
+fn ask(
+    task: &Task,
+    items: &[TaskItem],
+    tokenizer: &Tokenizer,
+    batch: usize,
+) -> Result<TaskAnswers, TrainError> {
     let mut seen = (0, 0);
-    let answers = ask_task(task, items, &model(), tokenizer, &[], batch, &mut |done, all| seen = (done, all))?;
+    let answers =
+        ask_task(task, items, &model(), tokenizer, &[], batch, &mut |done, all| seen = (done, all))?;
     assert_eq!(seen.0, seen.1, "the last progress is all");
     Ok(answers)
 }
@@ -63,7 +69,10 @@ fn choices_have_the_likelihood_of_their_tokens_behind_the_prompt() {
         .with_choices(Choices::List(["red", "dark green", "blue"].map(str::to_owned).to_vec()))
         .with_metrics([TaskMetric::new(TaskMetricName::Acc), TaskMetric::new(TaskMetricName::AccMutualInfo)]);
     let task = config.init().unwrap();
-    let rows = [json!({"thing": "the box", "colour": "red"}), json!({"thing": "a very old and heavy door", "colour": "blue"})];
+    let rows = [
+        json!({"thing": "the box", "colour": "red"}),
+        json!({"thing": "a very old and heavy door", "colour": "blue"}),
+    ];
     let items = items(&task, &rows);
     let (tokenizer, model) = (tokenizer(), model());
     let prefix = tokenizer.bos_id().or(tokenizer.eos_id()).unwrap();
@@ -80,7 +89,7 @@ fn choices_have_the_likelihood_of_their_tokens_behind_the_prompt() {
                 let before = tokenizer.encode_prompt(&item.context).unwrap().len();
                 assert_near(&conditional[at], by_losses(&model, &whole, before), whole.len() - before);
                 let mut bare = vec![prefix];
-                bare.extend(tokenizer.encode(choice, false).unwrap());
+                bare.extend(tokenizer.encode(&format!(" {choice}"), false).unwrap());
                 assert_near(&unconditional[at], by_losses(&model, &bare, 1), bare.len() - 1);
             }
         }
@@ -133,7 +142,8 @@ fn answers_end_before_a_stop_string_and_prompts_keep_their_end() {
     let stop: String = free[middle..].chars().take(3).collect();
     let wanted = &free[..free.find(&stop).unwrap()];
     let task = |tokens: usize| {
-        let generation = GenerationOptions::new().with_until(["never said", &stop]).with_max_new_tokens(tokens);
+        let generation =
+            GenerationOptions::new().with_until(["never said", &stop]).with_max_new_tokens(tokens);
         let config = TaskConfig::new("rivers", "{{ question }}", "water")
             .with_generation(generation)
             .with_metrics([TaskMetric::new(TaskMetricName::Accuracy)]);
@@ -162,7 +172,8 @@ fn a_chat_needs_a_template_and_is_rendered_by_it() {
         .with_metrics([TaskMetric::new(TaskMetricName::Acc)]);
     let task = config.init().unwrap();
     let items = items(&task, &[json!({"question": "Is it red?", "answer": "yes"})]);
-    let error = ask(&task, &items, &tokenizer(), 1).unwrap_err().to_string();
+    let plain = Tokenizer::from_file(base().join("tokenizer.json")).unwrap();
+    let error = ask(&task, &items, &plain, 1).unwrap_err().to_string();
     assert!(error.contains("form") && error.contains("without a chat template"), "{error}");
     let chat = tokenizer().with_builtin_template(BuiltinTemplate::Zephyr).unwrap();
     let answers = ask(&task, &items, &chat, 1).unwrap();
