@@ -42,6 +42,9 @@ pub(crate) fn train(args: &TrainArgs) -> Outcome {
             Some(first) => println!("validation loss {first:.4} -> {:.4} (step {})", best.loss, best.step),
             None => println!("validation loss {:.4} (step {})", best.loss, best.step),
         }
+        if let (Some(metric), Some(score)) = (config.train.metric_for_best_model, best.score) {
+            println!("chosen by {metric}: {score:.2} (step {})", best.step);
+        }
     }
     println!("saved {}", outcome.saved.display());
     Ok(())

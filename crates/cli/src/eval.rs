@@ -1,6 +1,11 @@
 //! `burnisher eval`: answers and losses over a data file, with and without an adapter, as a table and as JSON.
 
-use std::{fs, io::IsTerminal, time::Instant};
+use std::{
+    fs,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use burnisher::{
     data::{BatchConfig, Batches, EncodeConfig, Encoder, Packing, Prompt, Record, Source, Tokenizer, pack},
@@ -186,16 +191,18 @@ fn compared(
         .with_field("loss", serde_json::to_value(loss.loss)?)?)
 }
 
-/// Finds out before the work whether the report can be written beside the data without replacing it.
-pub(crate) fn check_out(args: &EvalArgs) -> Outcome {
-    let Some(out) = &args.out else { return Ok(()) };
+/// Finds out before the work whether a report can be written to `out` without replacing one of the inputs.
+pub(crate) fn check_out<'a>(out: Option<&Path>, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Outcome {
+    let Some(out) = out else { return Ok(()) };
     if out.extension().is_none_or(|extension| extension != "json") || out.is_dir() {
         return Err(format!("--out: found {}, wanted a file that ends in .json", out.display()).into());
     }
-    if let (Ok(one), Ok(other)) = (fs::canonicalize(out), fs::canonicalize(&args.data))
-        && one == other
-    {
-        return Err(format!("--out is the file of --data, {}; wanted another one", out.display()).into());
+    for input in inputs {
+        if let (Ok(one), Ok(other)) = (fs::canonicalize(out), fs::canonicalize(input))
+            && one == other
+        {
+            return Err(format!("--out is {}, which is read; wanted another file", out.display()).into());
+        }
     }
     if let Some(parent) = out.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|error| format!("cannot create {}: {error}", parent.display()))?;

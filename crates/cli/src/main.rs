@@ -30,7 +30,9 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Train(args) => commands::train(&args),
         Command::Generate(args) => commands::generate(&args),
-        Command::Eval(args) => eval::check_out(&args).and_then(|()| eval::run(&args)),
+        Command::Eval(args) => {
+            eval::check_out(args.out.as_deref(), [&args.data]).and_then(|()| eval::run(&args))
+        }
         Command::Task(args) => task::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Data { command } => data::run(&command),

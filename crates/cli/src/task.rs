@@ -10,17 +10,17 @@ use burnisher::{
 };
 use serde_json::Value;
 
-use crate::{Outcome, args::TaskArgs, commands::load};
+use crate::{Outcome, args::TaskArgs, commands::load, eval::check_out};
 
 type Failure = Box<dyn std::error::Error>;
 
 pub(crate) fn run(args: &TaskArgs) -> Outcome {
     let started = Instant::now();
-    check_out(args)?;
     let mut config = TaskConfig::from_file(&args.task)?;
     if !args.data.is_empty() {
         config.data.clone_from(&args.data);
     }
+    check_out(args.out.as_deref(), config.data.iter().chain([&args.task]))?;
     if let Some(shots) = args.num_fewshot {
         config.num_fewshot = shots;
     }
@@ -45,16 +45,18 @@ pub(crate) fn run(args: &TaskArgs) -> Outcome {
     if answers.truncated > 0 {
         let window = model.config().max_position_embeddings;
         eprintln!(
-            "warning: {} prompts are longer than the model's window of {window} tokens; their beginning was left out",
-            answers.truncated
+            "warning: {} of {} prompts lost their beginning: with the answer they do not fit into the model's window of \
+             {window} tokens",
+            answers.truncated,
+            items.len()
         );
     }
     let report = task.score(&items, &answers.responses)?;
-    if let Some(out) = &args.out {
-        write(&report, args, answers.truncated, started, out)?;
-    }
     println!("{}", report.to_markdown());
-    Ok(())
+    match &args.out {
+        Some(out) => write(&report, args, answers.truncated, started, out),
+        None => Ok(()),
+    }
 }
 
 /// The task, and what it asks about each row.
@@ -97,14 +99,4 @@ fn write(report: &TaskReport, args: &TaskArgs, truncated: usize, started: Instan
     write_file(&out.with_extension("md"), report.to_markdown().as_bytes())?;
     eprintln!("wrote {} and {}", out.display(), out.with_extension("md").display());
     Ok(())
-}
-
-/// Finds out before the work whether the report can be written.
-fn check_out(args: &TaskArgs) -> Outcome {
-    match &args.out {
-        Some(out) if out.extension().is_none_or(|extension| extension != "json") || out.is_dir() => {
-            Err(format!("--out: found {}, wanted a file that ends in .json", out.display()).into())
-        }
-        _ => Ok(()),
-    }
 }

@@ -34,7 +34,7 @@ pub enum Network {
 /// commit at which it was first asked for, until [`Repo::refresh`].
 ///
 /// Asked again, after waits that double up to a longest one, of which a random part, and are at least what the server
-/// asks for (`Retry-After`, `RateLimit`): the statuses 408, 429 and 500 and above, connections that are refused or break,
+/// asks for (`Retry-After`, `RateLimit`; more than 300 s are an error at once): the statuses 408, 429 and 500 and above, connections that are refused or break,
 /// and those on which no byte comes for a while. A download goes on where it stopped, and one that grows is never given
 /// up.
 ///

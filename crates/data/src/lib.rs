@@ -67,8 +67,8 @@ pub use decontaminate::{Janitor, JanitorConfig, OverlapConfig, OverlapHit, Overl
 pub use dedup::{
     Bands, Clusters, DuplicatePair, DuplicateReport, HashFamily, Keep, MinHash, MinHashConfig, MinHasher,
     NearDuplicateConfig, NearDuplicatePair, NearDuplicateReport, ShingleUnit, Shingling, SignatureIndex,
-    SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicates, optimal_bands,
-    remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text,
+    SimHashConfig, Sketch, Verify, WordRule, exact_jaccard, near_duplicate_records, near_duplicates,
+    optimal_bands, remove_exact_duplicates, remove_near_duplicates, sim_hash, simplify_text,
 };
 pub use encode::{CacheUse, EncodeConfig, EncodeReport, Encoded, EncodedSet, Encoder, Outcome, TrainOn};
 pub use error::DataError;

@@ -15,7 +15,8 @@ pub struct Origin {
     /// The line, counted from 1; in a Parquet file the row.
     pub line: usize,
     /// The number of the record in its file, counted from 1, where records share a line (elements of an array that
-    /// begin on the same line) or the file has none (Parquet).
+    /// begin on the same line, questions of SQuAD's nested file, rows of a table whose lines end in a lone CR) or the
+    /// file has none (Parquet).
     pub record: Option<NonZeroU64>,
 }
 

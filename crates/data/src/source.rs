@@ -83,7 +83,7 @@ pub(crate) const MAX_RECORD_BYTES: usize = 256 * 1024 * 1024;
 ///
 /// # Shape
 ///
-/// The first record's columns decide, and every record of the file must have the same shape; another file of the set
+/// The columns of the first good record decide, and every record of the file must have the same shape; another file of the set
 /// may have another. The shapes are looked for in this order, so a file that has the columns of two takes the first:
 ///
 /// | shape | columns | trained |

@@ -143,12 +143,8 @@ pub fn split_together(
     clusters: &[usize],
 ) -> Result<Split, DataError> {
     let wanted = config.validate(records.len())?;
-    if !clusters.is_empty() && clusters.len() != records.len() {
-        return Err(DataError::InvalidConfig {
-            field: "clusters",
-            found: format!("{} numbers for {} records", clusters.len(), records.len()),
-            wanted: "one number per record",
-        });
+    if !clusters.is_empty() {
+        check_clusters(clusters, records.len())?;
     }
     let mut groups = Groups::single(records.len());
     groups.unite_shared_text(&records);
@@ -172,6 +168,20 @@ pub fn split_together(
         }
     }
     Ok(result)
+}
+
+/// # Errors
+///
+/// [`DataError::InvalidConfig`] unless there is one number for each record.
+fn check_clusters(clusters: &[usize], records: usize) -> Result<(), DataError> {
+    if clusters.len() == records {
+        return Ok(());
+    }
+    Err(DataError::InvalidConfig {
+        field: "clusters",
+        found: format!("{} numbers for {records} records", clusters.len()),
+        wanted: "one number per record",
+    })
 }
 
 /// Output number `position` of the splitmix64 stream that starts at `seed`.

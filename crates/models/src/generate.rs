@@ -20,12 +20,14 @@ pub struct GenerateConfig {
     pub sampling: Sampling,
     /// The seed of sampling.
     pub seed: u64,
+    /// The number of the first prompt among all that are asked, in several batches say: each draws its own numbers.
+    pub first_row: usize,
 }
 
 impl GenerateConfig {
     /// Greedy, 128 new tokens, no stop tokens.
     pub fn new() -> Self {
-        Self { max_new_tokens: 128, stop_ids: Vec::new(), sampling: Sampling::Greedy, seed: 0 }
+        Self { max_new_tokens: 128, stop_ids: Vec::new(), sampling: Sampling::Greedy, seed: 0, first_row: 0 }
     }
 
     /// Sets the number of new tokens.
@@ -44,6 +46,12 @@ impl GenerateConfig {
     #[must_use]
     pub fn with_sampling(self, sampling: Sampling, seed: u64) -> Self {
         Self { sampling, seed, ..self }
+    }
+
+    /// Sets the number of the first prompt among all, so that batches of any size draw the same numbers.
+    #[must_use]
+    pub fn with_first_row(self, first_row: usize) -> Self {
+        Self { first_row, ..self }
     }
 }
 
@@ -128,7 +136,7 @@ impl CausalLm {
             let logits: Vec<f32> = logits.to_data().convert_dtype(DType::F32).iter::<f32>().collect();
             let mut next = Vec::with_capacity(rows);
             for (row, logits) in logits.chunks(vocab).enumerate() {
-                let stream = ((first + row) as u64) << 32 | step as u64;
+                let stream = ((config.first_row + first + row) as u64) << 32 | step as u64;
                 let id = config.sampling.pick(logits, &seen[row], config.seed, stream)?;
                 next.push(id);
                 tokens[row].push(id);

@@ -11,7 +11,8 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    Judgement, JudgementLog, Origin, Plan, Record, ReviewError, SideScores, Study, Verdict, visible::visible,
+    Judgement, JudgementLog, Origin, Plan, Record, ReviewError, SideScores, Study, Verdict, log::read_log,
+    visible::visible,
 };
 
 const VERSION: u32 = 1;
@@ -38,6 +39,8 @@ pub struct ImportReport {
     pub refused: usize,
     /// The first 20 of them.
     pub reasons: Vec<RefusedLine>,
+    /// A last line of the log that was written in part when its program was killed, and that was cut off.
+    pub torn: Option<String>,
 }
 
 /// A line that was not imported.
@@ -53,7 +56,7 @@ pub struct RefusedLine {
 impl fmt::Display for ImportReport {
     /// One line, and one more for each reported refusal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { judge, new, superseded, duplicates, refused, reasons } = self;
+        let Self { judge, new, superseded, duplicates, refused, reasons, torn } = self;
         write!(f, "{judge}: {new} new")?;
         if *superseded > 0 {
             write!(f, " ({superseded} of them older than another answer to the same task)")?;
@@ -61,6 +64,9 @@ impl fmt::Display for ImportReport {
         write!(f, ", {duplicates} already there, {refused} refused")?;
         for RefusedLine { line, reason } in reasons {
             write!(f, "\n  line {line}: {reason}")?;
+        }
+        if let Some(torn) = torn {
+            write!(f, "\n  the last line of the log was written in part, and was cut off: {torn}")?;
         }
         if *refused > reasons.len() {
             write!(f, "\n  and {} lines more", refused - reasons.len())?;
@@ -113,13 +119,23 @@ pub fn import(
     let mut plan = Plan::new(study)?;
     let mut lines = Lines::open(path)?;
     let head = read_head(path, lines.next()?, &plan)?;
+    let log = log.into();
+    if !study.options.judges.is_empty() {
+        // Opening mends the log, or makes one: who is not known finds out before.
+        let mut known = plan.clone();
+        if log.exists() {
+            read_log(&log, study, &mut known)?;
+        }
+        known.judge(&head.judge)?;
+    }
     let (mut log, mut contents) = JudgementLog::open(log, study, &mut plan)?;
     let judge = match plan.judge(&head.judge) {
         Err(_) if study.options.judges.is_empty() => plan.admit(study, &head.judge)?,
         found => found?,
     };
     let mut known: HashSet<Vec<u8>> = contents.records.iter().map(key).collect();
-    let mut report = ImportReport { judge: head.judge, ..ImportReport::default() };
+    let torn = contents.torn.take().map(|text| visible(&text, REASON_LIMIT));
+    let mut report = ImportReport { judge: head.judge, torn, ..ImportReport::default() };
     let mut new = Vec::new();
     while let Some((number, bytes)) = lines.next()? {
         match read_line(study, &plan, judge, &bytes) {

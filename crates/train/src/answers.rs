@@ -1,7 +1,7 @@
 //! What a model says to prompts, and how well it predicts texts: the strings and numbers that `burnisher-eval` takes.
 
 use burnisher_data::{Batches, Prompt, Record, Tokenizer};
-use burnisher_eval::TextLoss;
+use burnisher_eval::{GenerationOptions, TextLoss};
 use burnisher_models::{CausalLm, GenerateConfig};
 
 use crate::TrainError;
@@ -29,11 +29,12 @@ pub fn answers(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<String>, TrainError> {
     let ids: Vec<&[u32]> = prompts.iter().map(|prompt| prompt.ids.as_slice()).collect();
-    let answers = continued(model, tokenizer, &ids, &[], config, batch_size, progress)?;
+    let options = GenerationOptions::new();
+    let answers = continued(model, tokenizer, &ids, &options, config, batch_size, progress)?;
     Ok(answers.into_iter().map(|answer| answer.trim().to_owned()).collect())
 }
 
-/// What the model says after each prompt, up to the first of the strings `until`, in the order of the prompts.
+/// What the model says after each prompt, up to the first of the strings `options.until`, in the order of the prompts.
 ///
 /// # Errors
 /// As [`answers`].
@@ -41,7 +42,7 @@ pub(crate) fn continued(
     model: &CausalLm,
     tokenizer: &Tokenizer,
     prompts: &[&[u32]],
-    until: &[String],
+    options: &GenerationOptions,
     config: &GenerateConfig,
     batch_size: usize,
     progress: &mut dyn FnMut(usize),
@@ -52,25 +53,19 @@ pub(crate) fn continued(
     let mut done = 0;
     for group in order.chunks(batch_size.max(1)) {
         let ids: Vec<Vec<u32>> = group.iter().map(|&index| prompts[index].to_vec()).collect();
+        let config = config.clone().with_first_row(done);
         // A tokenizer that cannot spell the tokens says so at the end.
         let mut ended = |_: usize, ids: &[u32]| {
-            !until.is_empty() && tokenizer.decode(ids, true).is_ok_and(|text| end(&text, until) < text.len())
+            !options.until.is_empty()
+                && tokenizer.decode(ids, true).is_ok_and(|text| options.cut(&text).len() < text.len())
         };
-        for (&index, output) in group.iter().zip(model.generate_ids_until(&ids, config, &mut ended)?) {
-            let mut text = tokenizer.decode(&output, true)?;
-            text.truncate(end(&text, until));
-            answers[index] = text;
+        for (&index, output) in group.iter().zip(model.generate_ids_until(&ids, &config, &mut ended)?) {
+            answers[index] = options.cut(&tokenizer.decode(&output, true)?).to_owned();
         }
         done += group.len();
         progress(done);
     }
     Ok(answers)
-}
-
-/// Where the first of the strings begins, or else the text ends.
-fn end(text: &str, until: &[String]) -> usize {
-    let found = until.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str()));
-    found.min().unwrap_or(text.len())
 }
 
 /// The loss of each row of a set, without dropout: its sum over the row's labels in nats, and their number. Rows

@@ -1,7 +1,7 @@
 //! A model asked as a task says: texts, choices by their likelihood, likelihoods of whole texts.
 
 use burnisher_data::{Message, Tokenizer};
-use burnisher_eval::{Likelihood, PromptForm, Task, TaskItem, TaskOutput, TaskResponse};
+use burnisher_eval::{EvalError, Likelihood, PromptForm, Task, TaskItem, TaskOutput, TaskResponse};
 use burnisher_models::{CausalLm, Continuation, GenerateConfig, SampleConfig, Sampling};
 
 use crate::answers::continued;
@@ -12,7 +12,7 @@ use crate::{ConfigProblem, TrainError};
 pub struct TaskAnswers {
     /// One response for each item, in their order, for [`Task::score`].
     pub responses: Vec<TaskResponse>,
-    /// Prompts that were longer than the model's window, and lost their beginning.
+    /// Items whose prompt lost its beginning, since with the answer it does not fit into the model's window.
     pub truncated: usize,
 }
 
@@ -79,17 +79,22 @@ impl Asked<'_> {
             config = config.with_sampling(Sampling::Random(sample), options.seed);
         }
         // lm-eval, too, leaves room for the whole answer.
-        let room = self.window.saturating_sub(options.max_new_tokens).max(1);
+        let room = self.window.saturating_sub(options.max_new_tokens);
+        if room == 0 {
+            let wanted = format!("less than the model's window of {} tokens", self.window);
+            let found = options.max_new_tokens;
+            let problem = ConfigProblem::value("generation.max_new_tokens", found, wanted);
+            return Err(TrainError::Config(vec![problem]));
+        }
         let mut prompts = Vec::with_capacity(items.len());
         for item in items {
             let mut ids = self.context_ids(&self.context(item)?)?;
-            self.keep_last(&mut ids, room);
+            self.truncated += usize::from(keep_last(&mut ids, room));
             prompts.push(ids);
         }
         let ids: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
         let mut done = |count| progress(count, items.len());
-        let texts =
-            continued(self.model, self.tokenizer, &ids, &options.until, &config, batch_size, &mut done)?;
+        let texts = continued(self.model, self.tokenizer, &ids, options, &config, batch_size, &mut done)?;
         Ok(texts.into_iter().map(TaskResponse::Text).collect())
     }
 
@@ -103,12 +108,18 @@ impl Asked<'_> {
         let mut wanted = Vec::new();
         for item in items {
             let context = self.context(item)?;
-            for choice in &item.choices {
-                wanted.push(self.pair(&context, &self.task.continuation(choice))?);
+            let mut is_cut = false;
+            for context in [Some(context.as_str()), is_twice.then_some("")].into_iter().flatten() {
+                for choice in &item.choices {
+                    let (pair, cut) = self.pair(context, &self.task.continuation(choice))?;
+                    if pair.ids.is_empty() {
+                        return Err(self.no_tokens(item, choice));
+                    }
+                    is_cut |= cut;
+                    wanted.push(pair);
+                }
             }
-            for choice in item.choices.iter().filter(|_| is_twice) {
-                wanted.push(self.pair("", &self.task.continuation(choice))?);
-            }
+            self.truncated += usize::from(is_cut);
         }
         let mut found = self.likelihoods(&wanted, batch_size, progress)?.into_iter();
         let mut take = |count: usize| found.by_ref().take(count).collect();
@@ -172,8 +183,9 @@ impl Asked<'_> {
     }
 
     /// A context and what follows it in tokens, divided as lm-eval does: white space at the end of the context belongs to
-    /// the continuation, and both are spelt as one text.
-    fn pair(&mut self, context: &str, continuation: &str) -> Result<Continuation, TrainError> {
+    /// the continuation, which is what the tokens of both as one text have beyond those of the context. And whether the
+    /// context was cut.
+    fn pair(&self, context: &str, continuation: &str) -> Result<(Continuation, bool), TrainError> {
         let split = context.trim_end().len();
         let (context, spaces) = context.split_at(split);
         let continuation = format!("{spaces}{continuation}");
@@ -183,18 +195,21 @@ impl Asked<'_> {
             let before = self.context_ids(context)?;
             let mut whole = self.context_ids(&format!("{context}{continuation}"))?;
             let ids = whole.split_off(before.len().min(whole.len()));
-            (whole, ids)
+            (before, ids)
         };
         let room = (self.window + 1).saturating_sub(ids.len()).max(1);
-        self.keep_last(&mut context, room);
-        Ok(Continuation { context, ids })
+        let is_cut = keep_last(&mut context, room);
+        Ok((Continuation { context, ids }, is_cut))
     }
 
-    fn keep_last(&mut self, ids: &mut Vec<u32>, room: usize) {
-        if ids.len() > room {
-            ids.drain(..ids.len() - room);
-            self.truncated += 1;
-        }
+    /// The tokenizer joins a choice with the end of the prompt.
+    fn no_tokens(&self, item: &TaskItem, choice: &str) -> TrainError {
+        let message = format!(
+            "found {choice:?}, which with the prompt before it has no token of its own; wanted a target_delimiter or \
+             a choice that begins with white space"
+        );
+        let (task, place) = (self.task.config().task.clone(), item.place.clone());
+        TrainError::Eval(EvalError::TaskItem { task, place, field: "choices".to_owned(), message })
     }
 
     fn likelihoods(
@@ -221,6 +236,13 @@ impl Asked<'_> {
         }
         Ok(found)
     }
+}
+
+/// Leaves the last tokens; true if some went.
+fn keep_last(ids: &mut Vec<u32>, room: usize) -> bool {
+    let before = ids.len();
+    ids.drain(..before.saturating_sub(room));
+    ids.len() < before
 }
 
 /// The windows in which every token of a text is scored once: the first after `prefix`, each later one with as much before

@@ -36,7 +36,7 @@ pub struct TrainerState {
     /// The best validation so far.
     pub best: Option<BestEvaluation>,
     /// What chose the best step: [`Batches::fingerprint`](burnisher_data::Batches::fingerprint) of the validation set, as
-    /// hexadecimal digits, and ` by ` with `metric_for_best_model`, if there is one.
+    /// hexadecimal digits, and ` by ` with `metric_for_best_model` and how it is measured, if there is one.
     pub validation: Option<String>,
     /// Early stopping's memory.
     pub early_stopping: EarlyStoppingState,

@@ -157,7 +157,10 @@ pub enum TrainError {
     },
 
     /// The validation or test set shares text with the training set.
-    #[error("{0}\nset `data.leaks` to \"allow\" to train nevertheless")]
+    #[error(
+        "{0}\nset `data.leaks` to \"allow\" to train nevertheless; from which similarity on near-duplicates count, \
+         `data.near_duplicates` says"
+    )]
     Leak(String),
 
     /// The tokenizer makes tokens that the model has no embedding for.

@@ -1,6 +1,8 @@
 //! Whether a run would be measured on what it was trained on.
 
-use burnisher_data::{LeakAudit, LeakAuditReport, LeakConfig, NearDuplicateConfig, Record, near_duplicates};
+use burnisher_data::{
+    LeakAudit, LeakAuditReport, LeakConfig, NearDuplicateConfig, Record, near_duplicate_records,
+};
 
 use crate::{DataSection, LeakPolicy, TrainError};
 
@@ -24,8 +26,7 @@ impl LeakCheck {
         records: impl Iterator<Item = &'a Record>,
     ) -> Result<Option<Vec<usize>>, TrainError> {
         let Some(near) = &self.near else { return Ok(None) };
-        let texts: Vec<String> = records.map(Record::user_and_assistant_text).collect();
-        Ok(Some(near_duplicates(&texts, near)?.of))
+        Ok(Some(near_duplicate_records(records, near)?))
     }
 
     /// Compares a set with one that is held out, called `name`.

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use burnisher::data::{LeakAudit, LeakConfig, LeakText, NearDuplicateConfig, Record, near_duplicates};
+use burnisher::data::{LeakAudit, LeakConfig, LeakText, NearDuplicateConfig, near_duplicate_records};
 use clap::{Args, ValueEnum};
 
 use super::{input::NamedInput, input::ReadArgs, output::Output};
@@ -55,10 +55,9 @@ pub(crate) fn run(args: &LeaksArgs) -> Outcome {
         audit = match args.near {
             None => audit.against(&set.name, &records),
             Some(near) => {
-                let texts: Vec<String> =
-                    train.iter().chain(&records).map(Record::user_and_assistant_text).collect();
-                let clusters = near_duplicates(&texts, &NearDuplicateConfig::new(near))?;
-                audit.against_clusters(&set.name, &records, &clusters.of)?
+                let near = NearDuplicateConfig::new(near);
+                let clusters = near_duplicate_records(train.iter().chain(&records), &near)?;
+                audit.against_clusters(&set.name, &records, &clusters)?
             }
         };
     }

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use burnisher::data::{
-    Assign, NearDuplicateConfig, PartSize, Record, SplitPlan, TextGroups, near_duplicates,
+    Assign, NearDuplicateConfig, PartSize, Record, SplitPlan, TextGroups, near_duplicate_records,
 };
 use clap::{Args, ValueEnum};
 
@@ -110,8 +110,8 @@ pub(crate) fn run(args: &SplitArgs) -> Outcome {
         plan = plan.with_text_groups(TextGroups::Off);
     }
     if matches!(together, Together::Near | Together::Both) {
-        let texts: Vec<String> = records.iter().map(Record::user_and_assistant_text).collect();
-        plan = plan.with_clusters(&near_duplicates(&texts, &NearDuplicateConfig::new(args.near))?.of);
+        let near = NearDuplicateConfig::new(args.near);
+        plan = plan.with_clusters(&near_duplicate_records(&records, &near)?);
     }
     plan = match (&args.time, args.by_hash) {
         (Some(column), _) => plan.with_assign(Assign::ByTime(column.clone())),

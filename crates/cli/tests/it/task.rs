@@ -21,12 +21,13 @@ fn choices_texts_and_perplexity_of_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let row = |i: usize| json!({ "thing": format!("box {i}"), "colour": if i.is_multiple_of(2) { "red" } else { "blue" } });
     let data = write(dir.path(), "rows.jsonl", &(0..4).map(|i| format!("{}\n", row(i))).collect::<String>());
-    let (base, out) = (base().display().to_string(), dir.path().join("report.json").display().to_string());
+    let (base, out) =
+        (base().display().to_string(), dir.path().join("new/report.json").display().to_string());
     let run = |text: &str, more: &[&str]| {
         let task = write(dir.path(), "task.yaml", text);
         let args = ["task", &task, "--model", &base, "--data", &data, "--out", &out];
         let (printed, said) = succeed(&[&args[..], more].concat());
-        assert!(dir.path().join("report.md").is_file());
+        assert!(dir.path().join("new/report.md").is_file());
         (printed, said, report(&out))
     };
     let choice = "task: colours\noutput: multiple_choice\nprompt: 'What colour has {{ thing }}?'\n\
@@ -78,10 +79,14 @@ fn choices_texts_and_perplexity_of_a_file() {
     assert!(error.contains("rows.jsonl:1") && error.contains("`nothing`"), "{error}");
     let error = fail(&["task", &task, "--model", &base]);
     assert!(error.contains("--data"), "{error}");
+    let copy = write(dir.path(), "copy.json", "[{\"thing\": \"box\"}]");
+    let error = fail(&["task", &task, "--model", &base, "--data", &copy, "--out", &copy]);
+    assert!(error.contains("which is read"), "{error}");
+    assert!(fs::read_to_string(&copy).unwrap().contains("box"));
 }
 
-/// The task files that come as examples, over the real sets, a few rows of each: the embedded model cannot answer them, so
-/// what is shown is that they run as they are.
+/// The task files of the sets that are there, but for the folder of the data, over two rows of each: the embedded model
+/// cannot answer them, so what is shown is that they run, examples before the question included.
 #[test]
 fn the_example_tasks_run_over_the_real_sets() {
     let Some(data) = shared("data") else { return };
@@ -91,22 +96,11 @@ fn the_example_tasks_run_over_the_real_sets() {
     for (task, file, metric) in
         [("gsm8k", "gsm8k/test.jsonl", "exact_match"), ("scitldr", "scitldr/test.jsonl", "rougeL")]
     {
-        let task = tasks.join(format!("{task}.yaml")).display().to_string();
-        let file = data.join(file).display().to_string();
-        let args = [
-            "task",
-            &task,
-            "--model",
-            &base,
-            "--data",
-            &file,
-            "--num-fewshot",
-            "0",
-            "--limit",
-            "2",
-            "--out",
-            &out,
-        ];
+        let text = fs::read_to_string(tasks.join(format!("{task}.yaml"))).unwrap();
+        assert!(text.contains(&format!("data: data/{file}")), "{text}");
+        let folder = format!(": {}/", data.display());
+        let task = write(dir.path(), "real.yaml", &text.replace(": data/", &folder));
+        let args = ["task", &task, "--model", &base, "--limit", "2", "--out", &out];
         succeed(&args);
         let found = report(&out);
         assert_eq!(found["examples"], 2, "{task}");

@@ -113,8 +113,8 @@ impl Display for DataError {
             ),
             Self::CannotSplit { wanted, records, groups, smallest } => write!(
                 f,
-                "cannot take {wanted} of {records} records for validation: records that share a \
-                 13-gram stay together, and the smallest of the {groups} groups has {smallest} \
+                "cannot take {wanted} of {records} records for validation: records that share \
+                 text or a cluster stay together, and the smallest of the {groups} groups has {smallest} \
                  records"
             ),
             Self::SignatureFile { path, message } => {
@@ -160,7 +160,47 @@ impl Error for DataError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } => Some(source),
-            _ => None,
+            Self::Json { .. }
+            | Self::Utf8 { .. }
+            | Self::BinaryText { .. }
+            | Self::Table { .. }
+            | Self::RecordTooLong { .. }
+            | Self::Damaged { .. }
+            | Self::FeatureMissing { .. }
+            | Self::NoFiles { .. }
+            | Self::HubOffline { .. }
+            | Self::Hub { .. }
+            | Self::NotAnObject { .. }
+            | Self::EmptyFile { .. }
+            | Self::MissingColumn { .. }
+            | Self::WrongType { .. }
+            | Self::UnknownShape { .. }
+            | Self::MixedShapes { .. }
+            | Self::UnknownColumnMapping { .. }
+            | Self::DuplicateColumnMapping { .. }
+            | Self::UnknownLabel { .. }
+            | Self::UnknownRole { .. }
+            | Self::NoAssistantText { .. }
+            | Self::Tokenizer { .. }
+            | Self::Template { .. }
+            | Self::TemplateRequired { .. }
+            | Self::TemplateRefused { .. }
+            | Self::TurnsRewritten { .. }
+            | Self::TooManyDropped { .. }
+            | Self::CannotSplit { .. }
+            | Self::SignatureFile { .. }
+            | Self::SketchMismatch { .. }
+            | Self::EmptyPart { .. }
+            | Self::InvalidTime { .. }
+            | Self::Shards { .. }
+            | Self::Pipeline { .. }
+            | Self::UnknownInPipeline { .. }
+            | Self::Cache { .. }
+            | Self::NothingLeft { .. }
+            | Self::InvalidConfig { .. }
+            | Self::CacheInUse { .. }
+            | Self::Task { .. }
+            | Self::Answer { .. } => None,
         }
     }
 }

@@ -57,6 +57,7 @@ impl DiskCache {
         let path = dir.as_ref().join("answers.jsonl");
         let write = |source| DataError::Write { path: path.clone(), source };
         let read = |source| DataError::Read { path: path.clone(), source };
+        let made = dir.as_ref().ancestors().take_while(|folder| !folder.exists()).count();
         fs::create_dir_all(dir.as_ref()).map_err(write)?;
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(write)?;
         // A process that is just being started holds the files of its parent for a moment.
@@ -71,7 +72,11 @@ impl DiskCache {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(read)?;
         if bytes.is_empty() {
-            sync_folder(dir.as_ref()).map_err(write)?;
+            // The folder's own entry, and those of the folders that were made for it.
+            for folder in dir.as_ref().ancestors().take(made + 1) {
+                let here = folder.as_os_str().is_empty();
+                sync_folder(if here { Path::new(".") } else { folder }).map_err(write)?;
+            }
         }
         let mut whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         if serde_json::from_slice::<Line>(&bytes[whole..]).is_ok() {

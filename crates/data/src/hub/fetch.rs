@@ -138,7 +138,7 @@ impl Client {
                 Err(Broken::Local(source)) => return Err(write_error(source)),
                 Err(Broken::Request(failure)) => {
                     // A long file may break often, as long as it grows.
-                    tries = if length() > furthest { 1 } else { tries + 1 };
+                    tries = if length() > furthest { 0 } else { tries + 1 };
                     furthest = furthest.max(length());
                     self.patience.pause(url, failure, tries)?;
                 }

@@ -74,7 +74,7 @@ impl Failure {
     /// What a status that is no success means.
     pub(super) fn of_status(status: StatusCode, headers: &HeaderMap, message: String) -> Self {
         match status.is_server_error() || matches!(status.as_u16(), 408 | 429) {
-            true => Self::Passing { message, asked: asked_wait(headers, SystemTime::now()) },
+            true => Self::Passing { message, asked: asked_wait(status, headers, SystemTime::now()) },
             false => Self::Lasting { status: Some(status), message },
         }
     }
@@ -144,14 +144,21 @@ pub(super) fn shown(url: &str) -> String {
     }
 }
 
-/// The wait that `Retry-After` asks for (seconds or a date), or the hub's `RateLimit` (`"api";r=0;t=55`).
-fn asked_wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// The wait that `Retry-After` asks for (seconds or a date), or, with 429, the hub's `RateLimit` (`"api";r=0;t=55`): of
+/// the policy that allows no more requests.
+fn asked_wait(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let seconds = |text: &str| Duration::try_from_secs_f64(text.parse().ok()?).ok();
     if let Some(after) = text("retry-after") {
         return seconds(after).or_else(|| Some(date(after)?.duration_since(now).unwrap_or_default()));
     }
-    text("ratelimit")?.split([';', ',']).find_map(|part| seconds(part.trim().strip_prefix("t=")?))
+    if status != StatusCode::TOO_MANY_REQUESTS {
+        return None;
+    }
+    text("ratelimit")?.split(',').find_map(|policy| {
+        let value = |name: &str| policy.split(';').find_map(|part| part.trim().strip_prefix(name));
+        value("r=").is_none_or(|left| left == "0").then(|| seconds(value("t=")?)).flatten()
+    })
 }
 
 /// A date of HTTP (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -202,10 +209,16 @@ mod tests {
             ("retry-after", "-1", None),
             ("ratelimit", "\"api\";r=0;t=55", Some(55)),
             ("ratelimit", "\"api\";r=0", None),
+            ("ratelimit", "\"api\";r=499;t=287", None),
+            ("ratelimit", "\"api\";r=499;t=287, \"pages\";r=0;t=12", Some(12)),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(name, text.parse().expect("a header"));
-            assert_eq!(asked_wait(&headers, now), wanted.map(Duration::from_secs), "{name}: {text}");
+            let asked = |status| asked_wait(status, &headers, now);
+            let wanted = wanted.map(Duration::from_secs);
+            assert_eq!(asked(StatusCode::TOO_MANY_REQUESTS), wanted, "{name}: {text}");
+            let wanted = wanted.filter(|_| name == "retry-after");
+            assert_eq!(asked(StatusCode::SERVICE_UNAVAILABLE), wanted, "{name}: {text}, 503");
         }
         assert_eq!(
             date("Sun, 06 Nov 1994 08:49:37 GMT"),

@@ -14,6 +14,8 @@ pub(crate) struct Sentences {
     context: FileContext,
     /// How many columns the file's first token has.
     columns: Option<usize>,
+    /// Whether a tag was none of IOB, IOBES or BILOU: then a line that begins with `#` is told by its columns alone.
+    has_plain_tags: bool,
     /// The bytes of the line last read.
     line: Vec<u8>,
     /// The line last read, if it belongs to the next sentence.
@@ -30,7 +32,7 @@ enum Line {
 impl Sentences {
     pub(crate) fn new(reader: Box<dyn BufRead + Send>, context: FileContext) -> Self {
         let lines = LineReader::new(reader, context.clone());
-        Self { lines, context, columns: None, line: Vec::new(), waiting: None }
+        Self { lines, context, columns: None, has_plain_tags: false, line: Vec::new(), waiting: None }
     }
 
     /// The next sentence; one with a wrong line is an error as a whole.
@@ -74,9 +76,13 @@ impl Sentences {
         let cells = cells(text);
         let (token, tag) = (cells[0], cells[cells.len() - 1]);
         if token == "-DOCSTART-" {
+            if cells.len() > 1 {
+                self.columns.get_or_insert(cells.len());
+            }
             return Ok(Line::Document);
         }
-        let is_token = self.columns == Some(cells.len()) && is_tag(tag);
+        let has_columns = cells.len() > 1 && self.columns.is_none_or(|columns| columns == cells.len());
+        let is_token = has_columns && (is_tag(tag) || self.has_plain_tags);
         if !inside && (text == "#" || text.starts_with("# ")) && !is_token {
             return Ok(Line::Comment);
         }
@@ -90,6 +96,7 @@ impl Sentences {
             _ if token.is_empty() => "the token is empty".to_owned(),
             (found, _) => {
                 self.columns = Some(found);
+                self.has_plain_tags |= !is_tag(tag);
                 return Ok(Line::Token { token: token.to_owned(), tag: tag.to_owned() });
             }
         };

@@ -97,9 +97,9 @@ impl Assembler {
         self.columns.resolve(&mut object);
         self.columns.check(&object, &origin)?;
         let shape = self.shape_of(&object, &origin)?;
-        self.know(shape);
         let used = shape::used_columns(shape, &object, &self.columns);
         let body = shape::body(shape, &mut object, &self.columns, &origin)?;
+        self.know(shape);
         for column in used {
             object.shift_remove(&column);
         }

@@ -319,7 +319,12 @@ fn take(object: &mut Map<String, Value>, column: &str) -> Value {
     object.get_mut(column).map(Value::take).unwrap_or_default()
 }
 
-fn wrong_type(value: &Value, column: &str, wanted: &'static str, origin: &Origin) -> DataError {
+pub(in crate::source) fn wrong_type(
+    value: &Value,
+    column: &str,
+    wanted: &'static str,
+    origin: &Origin,
+) -> DataError {
     DataError::WrongType { origin: origin.clone(), column: column.to_owned(), wanted, found: kind(value) }
 }
 

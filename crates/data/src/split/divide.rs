@@ -6,7 +6,7 @@ use super::group::{Groups, Units};
 use super::plan::{Assign, PartSize, SplitPlan, TextGroups};
 use super::report::{PartReport, SplitReport, StratumReport};
 use super::strata::Strata;
-use super::{assign, column, quota};
+use super::{assign, check_clusters, column, quota};
 use crate::error::DataError;
 use crate::record::Record;
 
@@ -63,12 +63,8 @@ impl SplitPlan {
     /// a part).
     pub fn assign(&self, records: &[Record]) -> Result<(Vec<usize>, SplitReport), DataError> {
         self.validate()?;
-        if let Some(clusters) = self.clusters.as_ref().filter(|clusters| clusters.len() != records.len()) {
-            return Err(DataError::InvalidConfig {
-                field: "clusters",
-                found: format!("{} numbers for {} records", clusters.len(), records.len()),
-                wanted: "one number per record",
-            });
+        if let Some(clusters) = &self.clusters {
+            check_clusters(clusters, records.len())?;
         }
         if self.assign == Assign::ByHash {
             return self.assign_by_hash(records);

@@ -74,7 +74,9 @@ fn plots_are_drawn_in_the_proportion_of_the_numbers() {
         assert!(proportional(heights, &counts), "{heights:?} for {counts:?}");
     }
     let lists: [&[(String, usize)]; 2] = [&card.sets[0].languages, &card.sets[1].languages];
-    for (widths, values) in sizes(&page, "languages", "i", "width").iter().zip(lists) {
+    let drawn = sizes(&page, "languages", "i", "width");
+    assert_eq!(drawn.len(), lists.len());
+    for (widths, values) in drawn.iter().zip(lists) {
         let counts: Vec<usize> = values.iter().map(|value| value.1).collect();
         assert!(proportional(widths, &counts), "{widths:?} for {counts:?}");
     }

@@ -26,6 +26,9 @@ const CORPUS_DRAWS: usize = 100;
 /// Draws for those that lm-eval does not have or gives no standard error for.
 const OTHER_DRAWS: usize = 1000;
 
+/// Nats per word or byte of which exp and its square are numbers.
+const LARGEST_LOSS: f64 = 350.0;
+
 /// A metric's numbers.
 pub(super) struct Measured {
     pub(super) value: f64,
@@ -220,9 +223,19 @@ pub(super) fn losses(
         };
         losses.iter().zip(texts).map(pair).collect()
     };
+    // One long text of few words has a perplexity beyond all numbers: intervals are drawn before exp.
     let perplexity = |weight| {
-        let statistic = |sample: Resample<'_, (f64, f64)>| per_weight(sample).exp();
-        of_corpus(&weigh(weight), config, OTHER_DRAWS, statistic, |(loss, weight)| (loss / weight).exp())
+        let weighed = weigh(weight);
+        let each = |(loss, weight): &(f64, f64)| loss / weight;
+        let Estimate { value, interval } = bootstrap(&weighed, config, per_weight)?;
+        let exp = |mean: f64| mean.exp().min(f64::MAX);
+        let is_finite = weighed.iter().all(|text| each(text) < LARGEST_LOSS);
+        let stderr = match is_finite && weighed.len() > 1 {
+            true => Some(bootstrap_stderr(&weighed, OTHER_DRAWS, |sample| per_weight(sample).exp())?),
+            false => None,
+        };
+        let items = weighed.iter().map(|text| each(text).exp()).collect();
+        Ok(Measured { value: exp(value), stderr, interval: interval.map(exp), items })
     };
     match name {
         Name::Answer(Metric::Perplexity) => perplexity(|_, tokens| tokens),

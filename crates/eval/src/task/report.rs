@@ -78,8 +78,9 @@ impl TaskSettings {
         Self { version: env!("CARGO_PKG_VERSION").to_owned(), config: config.clone() }
     }
 
-    /// What decides the scores beside prompts and data, in a line:
-    /// `output:generate_until|form:plain|shots:5|seed:0|filters:gsm8k_flexible|decoding:greedy|version:0.1.0`.
+    /// How the model was asked, in a line:
+    /// `output:generate_until|form:plain|shots:5|seed:0|filters:gsm8k_flexible|decoding:greedy|tokens:256|version:0.1.0`.
+    /// Stop strings, and the options of filters and metrics, are in [`TaskSettings::config`].
     pub fn signature(&self) -> String {
         let TaskConfig { output, form, num_fewshot, seed, filters, generation, limit, .. } = &self.config;
         let form = match form {
@@ -95,7 +96,15 @@ impl TaskSettings {
             let filters = if names.is_empty() { "none".to_owned() } else { names.join("+") };
             let decoding = match generation.temperature {
                 0.0 => "greedy".to_owned(),
-                temperature => format!("temperature {temperature}, seed {}", generation.seed),
+                temperature => {
+                    let all = || "all".to_owned();
+                    let top_k = generation.top_k.map_or_else(all, |k| k.to_string());
+                    let top_p = generation.top_p.map_or_else(all, |p| p.to_string());
+                    format!(
+                        "temperature {temperature}, top_k {top_k}, top_p {top_p}, seed {}",
+                        generation.seed
+                    )
+                }
             };
             let _ =
                 write!(text, "|filters:{filters}|decoding:{decoding}|tokens:{}", generation.max_new_tokens);

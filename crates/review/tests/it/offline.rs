@@ -227,10 +227,17 @@ fn files_that_do_not_fit_are_refused_whole() {
         let error = desk.import(&lines).expect_err(wanted).to_string();
         assert!(error.contains(wanted), "{error}\ninstead of\n{wanted}");
     }
-    assert!(
-        read_log(desk.path("log.jsonl"), &desk.study, &mut desk.plan.clone())
-            .is_ok_and(|log| log.records.is_empty())
-    );
+    assert!(!desk.path("log.jsonl").exists(), "nothing is written");
+    // A line that was written in part stays as it is, too, and is told of when something is imported.
+    desk.import(&[desk.head("Ada"), desk.line(1, 0, "left")]).expect("imports");
+    let mut bytes = fs::read(desk.path("log.jsonl")).expect("reads");
+    bytes.extend_from_slice(b"{\"torn");
+    fs::write(desk.path("log.jsonl"), &bytes).expect("writes");
+    desk.import(&[desk.head("Eve")]).expect_err("nobody knows Eve");
+    assert_eq!(fs::read(desk.path("log.jsonl")).expect("reads"), bytes);
+    let report = desk.import(&[desk.head("Ada"), desk.line(1, 1, "left")]).expect("imports");
+    assert_eq!((report.new, report.torn.as_deref()), (1, Some("{\"torn")));
+    assert!(report.to_string().contains("cut off: {\"torn"), "{report}");
     let error = import(&desk.study, desk.path("log.jsonl"), desk.path("none.jsonl")).expect_err("no file");
     assert!(error.to_string().contains("none.jsonl"), "{error}");
 }

@@ -26,7 +26,10 @@ impl<M: LossModel> Trainer<M> {
     pub(super) fn yardstick(&self, set: &Batches) -> String {
         let set = format!("{:016x}", set.fingerprint());
         match self.config.metric_for_best_model {
-            Some(metric) => format!("{set} by {metric}"),
+            Some(metric) => {
+                let (examples, tokens) = (self.config.eval_examples, self.config.eval_max_new_tokens);
+                format!("{set} by {metric} of {examples} answers of {tokens} tokens")
+            }
             None => set,
         }
     }

@@ -186,3 +186,64 @@ fn a_chat_needs_a_template_and_is_rendered_by_it() {
     let whole = chat.encode(&format!("{prompt}yes"), false).unwrap();
     assert_near(&conditional[0], by_losses(&model(), &whole, before), whole.len() - before);
 }
+
+#[test]
+fn drawn_answers_do_not_depend_on_the_batch() {
+    let generation = GenerationOptions::new().with_temperature(1.5).with_max_new_tokens(8);
+    let config = TaskConfig::new("draws", "{{ question }}", "x")
+        .with_generation(generation)
+        .with_metrics([TaskMetric::new(TaskMetricName::Accuracy)]);
+    let task = config.init().unwrap();
+    let row = |question: &str| json!({ "question": question });
+    let items = items(&task, &[row("The river"), row("The river"), row("A long time ago"), row("The river")]);
+    let one = ask(&task, &items, &tokenizer(), 1).unwrap().responses;
+    assert_eq!(one, ask(&task, &items, &tokenizer(), 3).unwrap().responses);
+    assert_eq!(one, ask(&task, &items, &tokenizer(), 16).unwrap().responses);
+    assert!(one[0] != one[1] || one[1] != one[3], "equal prompts draw numbers of their own: {one:?}");
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    let (tokenizer, window) = (tokenizer(), model().config().max_position_embeddings);
+    let generation = GenerationOptions::new().with_max_new_tokens(window);
+    let config = TaskConfig::new("long", "{{ question }}", "x")
+        .with_generation(generation)
+        .with_metrics([TaskMetric::new(TaskMetricName::Accuracy)]);
+    let task = config.init().unwrap();
+    let asked = items(&task, &[json!({"question": "Why?"})]);
+    let error = ask(&task, &asked, &tokenizer, 1).unwrap_err().to_string();
+    assert!(error.contains("generation.max_new_tokens") && error.contains(&window.to_string()), "{error}");
+
+    let choices = |delimiter: &str| {
+        let mut config = TaskConfig::new("choices", "{{ question }}", "b")
+            .with_output(TaskOutput::MultipleChoice)
+            .with_choices(Choices::List(["a", "b", "c"].map(str::to_owned).to_vec()))
+            .with_metrics([TaskMetric::new(TaskMetricName::Acc)]);
+        config.target_delimiter = delimiter.to_owned();
+        config.init().unwrap()
+    };
+    // A prompt beyond the window counts once, whatever its choices.
+    let task = choices(" ");
+    let long = json!({"question": "word ".repeat(window)});
+    let answers = ask(&task, &items(&task, &[long, json!({"question": "Why?"})]), &tokenizer, 4).unwrap();
+    assert_eq!(answers.truncated, 1);
+
+    // "Compan" and "y" are spelt as one word by the tokenizer, if it knows "Company".
+    let (prompt, choice) = ["Revenue", "Company", "report", "million"]
+        .iter()
+        .flat_map(|word| (1..word.len()).map(move |at| word.split_at(at)))
+        .find(|(prompt, choice)| {
+            let length = |text: &str| tokenizer.encode_prompt(text).unwrap().len();
+            length(&format!("{prompt}{choice}")) <= length(prompt)
+        })
+        .expect("a word of one token that begins with another");
+    let mut config = TaskConfig::new("joined", "{{ question }}", "0")
+        .with_output(TaskOutput::MultipleChoice)
+        .with_choices(Choices::List(vec![choice.to_owned(), "other".to_owned()]))
+        .with_metrics([TaskMetric::new(TaskMetricName::Acc)]);
+    config.target_delimiter = String::new();
+    let task = config.init().unwrap();
+    let error =
+        ask(&task, &items(&task, &[json!({"question": prompt})]), &tokenizer, 1).unwrap_err().to_string();
+    assert!(error.contains("rows:1") && error.contains("target_delimiter"), "{error}");
+}

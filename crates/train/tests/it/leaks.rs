@@ -93,3 +93,40 @@ fn near_duplicates_stay_together_when_validation_is_split_off() {
     // Without, they are divided.
     assert!(split(0.0).chunks(2).any(|pair| pair[0] != pair[1]));
 }
+
+#[test]
+fn an_instruction_that_all_records_share_is_no_leak() {
+    let dir = tempfile::tempdir().unwrap();
+    let instruction: Vec<String> = (0..60).map(|at| word(70_000 + at)).collect();
+    let record = |topic: usize, variant: usize| {
+        let own: Vec<String> = (0..10).map(|at| word(topic * 100 + at + variant)).collect();
+        format!(
+            "{{\"prompt\": \"{} {}\", \"completion\": \"{}\"}}\n",
+            instruction.join(" "),
+            own.join(" "),
+            word(60_000 + topic % 3)
+        )
+    };
+    let lines = |topics: std::ops::Range<usize>| topics.map(|topic| record(topic, 0)).collect::<String>();
+    fs::write(dir.path().join("train.jsonl"), lines(0..40)).unwrap();
+    fs::write(dir.path().join("test.jsonl"), lines(40..60)).unwrap();
+    let data = prepare(dir.path(), |config| {
+        config.test = Some(dir.path().join("test.jsonl"));
+        config.near_duplicates = 0.8;
+        config.validation_fraction = 0.25;
+    })
+    .unwrap();
+    assert!(data.leaks.is_empty());
+    assert_eq!(data.validation_records.len(), 10);
+    // The own words of a record still tell: the same question, one word later.
+    fs::write(dir.path().join("test.jsonl"), lines(40..59) + &record(7, 1)).unwrap();
+    let error = prepare(dir.path(), |config| {
+        config.test = Some(dir.path().join("test.jsonl"));
+        config.near_duplicates = 0.4;
+    });
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.contains("1 records have near-duplicates in training") && text.contains("test.jsonl:20"),
+        "{text}"
+    );
+}

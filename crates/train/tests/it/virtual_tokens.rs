@@ -9,7 +9,8 @@ use burnisher_lora::{
     count_parameters, load_peft, merge, merge_and_unload, save_peft, visit_parameters,
 };
 use burnisher_models::{
-    CausalLm, GenerateConfig, GradientCheckpointing, LoadConfig, ModelInput, Quantize, WriteOptions,
+    CausalLm, Continuation, GenerateConfig, GradientCheckpointing, LoadConfig, ModelInput, Quantize,
+    WriteOptions,
 };
 use burnisher_train::{Gradients, Trainer};
 
@@ -297,6 +298,39 @@ fn every_token_sees_the_virtual_tokens() {
         for token in 0..length {
             let part = token * vocab..(token + 1) * vocab;
             assert!(before[part.clone()] != after[part], "{method} token {token}");
+        }
+    }
+}
+
+#[test]
+fn likelihoods_are_the_losses_behind_virtual_tokens() {
+    for (what, config) in methods() {
+        let model = attached(&config, base("llama2"));
+        let ids = |from: u32, count: u32| (from..from + count).collect::<Vec<u32>>();
+        let continuations = [
+            Continuation { context: ids(20, 9), ids: ids(60, 3) },
+            Continuation { context: ids(40, 2), ids: ids(90, 5) },
+            Continuation { context: ids(10, 1), ids: ids(70, 1) },
+        ];
+        let together = model.log_likelihoods(&continuations).unwrap();
+        for (continuation, found) in continuations.iter().zip(together) {
+            let alone = model.log_likelihoods(std::slice::from_ref(continuation)).unwrap()[0];
+            let input_ids: Vec<u32> = continuation.context.iter().chain(&continuation.ids).copied().collect();
+            let (length, before) = (input_ids.len(), continuation.context.len());
+            let losses = model.token_losses(&TokenBatch {
+                rows: 1,
+                seq_len: length,
+                labels: (0..length)
+                    .map(|at| if at < before { -100 } else { i64::from(input_ids[at]) })
+                    .collect(),
+                position_ids: (0..length as u32).collect(),
+                segment_ids: vec![1; length],
+                token_keys: vec![0; length],
+                input_ids,
+            });
+            let wanted = -losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            assert_relative(alone.log_likelihood, wanted, 1e-5, what);
+            assert_relative(found.log_likelihood, wanted, 1e-5, what);
         }
     }
 }

@@ -75,7 +75,7 @@ impl WhiteSpace {
         }
         if !self.trim {
             let kept = if is_first { blank.saturating_sub(1) } else { blank };
-            out.extend(std::iter::repeat_n('\n', kept.min(self.max_blank_lines + 1)));
+            out.extend(std::iter::repeat_n('\n', kept.min(self.max_blank_lines.saturating_add(1))));
         }
         (out != text).then_some(out)
     }

@@ -6,7 +6,7 @@ use crate::error::DataError;
 use crate::record::Origin;
 use crate::source::columns::{free_name, nearest};
 use crate::source::elements::{Element, Payload};
-use crate::source::shape::kind;
+use crate::source::shape::wrong_type;
 
 type Object = Map<String, Value>;
 
@@ -172,8 +172,4 @@ fn required(object: &mut Object, name: &str, place: &str, origin: &Origin) -> Re
         found: object.keys().cloned().collect(),
         nearest: nearest(name, object.keys().map(String::as_str)),
     })
-}
-
-fn wrong_type(value: &Value, column: &str, wanted: &'static str, origin: &Origin) -> DataError {
-    DataError::WrongType { origin: origin.clone(), column: column.to_owned(), wanted, found: kind(value) }
 }

@@ -25,7 +25,14 @@ fn sentences_are_rows() {
     let wnut_17 = "@paulwalk\tO\nEmpire\tB-location\r\nState  Building \tI-location\n\t\n\
                    #\tO\n# tag\tO\nof 1 \tB-product\n";
     let multi_coner = "# id 1 domain=en\ncolour _ _ O\n# _ _ B-X\n\n#\n# id 2 O\n#eos\tO\n";
+    // A `#` that is a word: of tags of any kind, on the first line, behind the mark of a document.
+    let penn = "# newdoc\nThe DT\n\n# #\n1 CD\n\n# a comment of five words\nend NN\n";
+    let begins = "# O\nfive O\n";
+    let marked = "-DOCSTART- -X- O\n\n# # O\n";
     for (text, wanted) in [
+        (penn, vec![(2, "The", "DT"), (4, "#|1", "#|CD"), (8, "end", "NN")]),
+        (begins, vec![(1, "#|five", "O|O")]),
+        (marked, vec![(3, "#", "O")]),
         (conll_2003, vec![(3, "EU|rejects|.", "B-ORG|O|O"), (8, "Peter", "B-PER"), (10, "Bonn", "B-LOC")]),
         (
             wnut_17,
@@ -110,7 +117,7 @@ proptest! {
         let between = if tab { "\t" } else { " " };
         let mut text = String::new();
         for sentence in &sentences {
-            text.push_str("# a comment");
+            text.push_str("# a comment of more words");
             text.push_str(end);
             for (token, other, tag) in sentence {
                 let cells = [token.as_str(), other, tag];

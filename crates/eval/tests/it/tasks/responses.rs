@@ -115,3 +115,22 @@ fn reports_are_read_again_and_printed() {
     let again: TaskResponse = serde_json::from_value(json!(response)).unwrap();
     assert_eq!(again, response);
 }
+
+/// A text of one word and a thousand tokens: its perplexity by words is beyond all numbers, and takes nothing with it.
+#[test]
+fn a_perplexity_beyond_all_numbers_takes_nothing_with_it() {
+    let task = task(json!({
+        "task": "t", "output": "loglikelihood_rolling", "target": "{{ text }}",
+        "metrics": ["word_perplexity", "bits_per_byte"],
+    }));
+    let rows = [json!({ "text": "x".repeat(3000) }), json!({ "text": "a b c" })];
+    let items: Vec<TaskItem> = rows.into_iter().map(|row| ask(&task, row)).collect();
+    let responses = [-4000.0, -6.0].map(|value| TaskResponse::Rolling(likelihood(value)));
+    let report = task.score(&items, &responses).unwrap();
+    let words = &report.scores["word_perplexity"];
+    assert!(words.value.is_finite() && words.stderr.is_none() && words.interval[1] == f64::MAX);
+    assert!(!report.items[0].scores.contains_key("word_perplexity"));
+    assert!((report.items[1].scores["word_perplexity"] - 2.0_f64.exp()).abs() < 1e-9);
+    assert!(report.scores["bits_per_byte"].stderr.is_some_and(f64::is_finite));
+    assert!(serde_json::to_string(&report).unwrap().parse::<Value>().is_ok());
+}
