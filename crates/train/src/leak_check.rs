@@ -10,7 +10,8 @@ use crate::{DataSection, LeakPolicy, TrainError};
 pub(crate) struct LeakCheck {
     near: Option<NearDuplicateConfig>,
     policy: LeakPolicy,
-    found: Vec<LeakAuditReport>,
+    /// By the field of the set that was compared with others.
+    found: Vec<(&'static str, LeakAuditReport)>,
 }
 
 impl LeakCheck {
@@ -29,21 +30,27 @@ impl LeakCheck {
         Ok(Some(near_duplicate_records(records, near)?))
     }
 
-    /// Compares a set with one that is held out, called `name`.
-    pub(crate) fn compare(
+    /// Compares the records of the field `field` with sets that are held out, by their names.
+    pub(crate) fn compare<'a>(
         &mut self,
+        field: &'static str,
         records: &[Record],
-        name: &str,
-        held_out: &[Record],
+        held_out: impl IntoIterator<Item = (&'a str, &'a [Record])>,
     ) -> Result<(), TrainError> {
-        let audit = LeakAudit::new(records, LeakConfig::default())?;
-        let report = match self.clusters(records.iter().chain(held_out))? {
-            Some(clusters) => audit.against_clusters(name, held_out, &clusters)?,
-            None => audit.against(name, held_out),
-        };
-        let report = report.finish();
+        let mut held_out = held_out.into_iter().peekable();
+        if held_out.peek().is_none() {
+            return Ok(());
+        }
+        let mut audit = LeakAudit::new(records, LeakConfig::default())?;
+        for (name, set) in held_out {
+            audit = match self.clusters(records.iter().chain(set))? {
+                Some(clusters) => audit.against_clusters(name, set, &clusters)?,
+                None => audit.against(name, set),
+            };
+        }
+        let report = audit.finish();
         if !report.is_empty() {
-            self.found.push(report);
+            self.found.push((field, report));
         }
         Ok(())
     }
@@ -54,13 +61,15 @@ impl LeakCheck {
     /// [`TrainError::Leak`] with the pairs, unless `data.leaks` allows them.
     pub(crate) fn finish(self, notes: &mut Vec<String>) -> Result<Vec<LeakAuditReport>, TrainError> {
         if self.found.is_empty() {
-            return Ok(self.found);
+            return Ok(Vec::new());
         }
-        let text = self.found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let texts: Vec<String> =
+            self.found.iter().map(|(field, report)| format!("{field}: {report}")).collect();
+        let text = texts.join("\n");
         match self.policy {
             LeakPolicy::Stop => return Err(TrainError::Leak(text)),
             LeakPolicy::Allow => notes.push(format!("leaks allowed by data.leaks: {text}")),
         }
-        Ok(self.found)
+        Ok(self.found.into_iter().map(|(_, report)| report).collect())
     }
 }

@@ -164,10 +164,9 @@ pub fn prepare_data(
     for (name, path) in &config.benchmarks {
         held_out.push((name.as_str(), Source::open(path)?.read()?));
     }
-    for (name, set) in &held_out {
-        // Before the split: what is held back for validation chooses the best step.
-        leaks.compare(&records, name, set)?;
-    }
+    let named = || held_out.iter().map(|(name, set)| (*name, set.as_slice()));
+    // Before the split: what is held back for validation chooses the best step.
+    leaks.compare("data.train", &records, named())?;
     let (train, validation) = match &config.validation {
         Some(path) => (records, Some(read(config, path)?)),
         None if config.validation_fraction > 0.0 => {
@@ -188,22 +187,16 @@ pub fn prepare_data(
     if config.validation.is_some()
         && let Some(validation) = &validation
     {
-        leaks.compare(&train, "validation", validation)?;
-        for (name, set) in &held_out {
-            leaks.compare(validation, name, set)?;
-        }
+        leaks.compare("data.train", &train, [("validation", validation.as_slice())])?;
+        leaks.compare("data.validation", validation, named())?;
     }
     let replay = match &config.replay {
         Some(path) => Some(read_replay(config, path, train.len(), &mut notes)?),
         None => None,
     };
     if let Some(replay) = &replay {
-        for (name, set) in &held_out {
-            leaks.compare(replay, name, set)?;
-        }
-        if let Some(validation) = &validation {
-            leaks.compare(replay, "validation", validation)?;
-        }
+        let validation = validation.as_deref().map(|set| ("validation", set));
+        leaks.compare("data.replay", replay, named().chain(validation))?;
     }
     let leaks = leaks.finish(&mut notes)?;
     let encode = |records: &[Record], part: TrainOn| {

@@ -52,6 +52,7 @@ fn a_near_duplicate_in_a_held_out_set_stops_the_run() {
         let text = error.to_string();
         let wanted = format!("\n{name}: no 13-gram shared");
         assert!(matches!(error, TrainError::Leak(_)) && text.contains(&wanted), "{text}");
+        assert!(text.starts_with("data.train: 20 training records"), "{text}");
         assert!(text.contains("2 records have near-duplicates in training"), "{text}");
         assert!(
             text.contains("train.jsonl:19 and") && text.contains("near.jsonl:1 (near-duplicates)"),
